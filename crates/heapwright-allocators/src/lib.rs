@@ -1,0 +1,1 @@
+//! heapwright: see `Cargo.toml` for what this crate is.

@@ -1,0 +1,1 @@
+//! What the tests share: a shadow oracle, an operation generator and a seeded PRNG.
