@@ -25,9 +25,11 @@
 
 mod error;
 pub mod os;
+mod pin;
 mod region;
 #[cfg(test)]
 mod tests;
 
 pub use error::RegionError;
+pub use pin::pin_library;
 pub use region::{Access, Advice, Placement, Region, page_size, resident_bytes};

@@ -1,0 +1,263 @@
+//! The only place where an ArrayBuffer is made, and where one is detached.
+//!
+//! JavaScript sees native memory through **external** ArrayBuffers: the runtime borrows our pages and
+//! calls a finalizer when the last view is gone. Each buffer holds an `Arc` of what owns the memory, so
+//! a view can outlive `close()` and never faults. Where a runtime bans external buffers (Electron's
+//! memory cage: status 22), TypeScript makes a `SharedArrayBuffer` and we use its memory instead.
+//! Nothing is ever copied unseen, as napi-rs's own constructors would (HAZARDS NB5).
+//!
+//! Invariants:
+//! 1. A finalizer drops one `Arc`, exactly once, whether the runtime calls it or not.
+//! 2. A buffer is over at least one byte, and at most [`WINDOW_BYTES_MAX`]: Node 20 can map no more, and
+//!    Deno aborts on absurd lengths instead of refusing them.
+//!
+//! Not here: who owns the memory (`heapwright-heap`).
+
+use std::{
+    any::Any,
+    ffi::c_void,
+    panic::{AssertUnwindSafe, catch_unwind},
+    ptr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use napi::{
+    bindgen_prelude::{FromNapiValue, ToNapiValue},
+    sys,
+};
+
+use crate::{
+    error::{Answer, Refusal},
+    raw::{CONTROL_LENGTH, Environment},
+};
+
+/// The largest window that every runtime maps: 4 GiB.
+pub(crate) const WINDOW_BYTES_MAX: usize = 1 << 32;
+
+/// Constants of the seam that TypeScript needs.
+pub(crate) const LAYOUT: &[(&str, f64)] = &[("WINDOW_BYTES_MAX", WINDOW_BYTES_MAX as f64)];
+
+/// How memory becomes visible to JavaScript.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// External ArrayBuffers over our own mappings.
+    External,
+    /// `SharedArrayBuffer`s of the runtime; we use their memory.
+    Shared,
+}
+
+/// Whatever keeps memory alive.
+pub(crate) type Owner = Arc<dyn Any + Send + Sync>;
+
+/// A value of JavaScript, passed through as it is.
+#[derive(Clone, Copy, Debug)]
+#[expect(unreachable_pub, reason = "exports of the module are `pub`, and name it")]
+pub struct RawValue(pub(crate) sys::napi_value);
+
+impl ToNapiValue for RawValue {
+    unsafe fn to_napi_value(_: sys::napi_env, value: Self) -> napi::Result<sys::napi_value> {
+        Ok(value.0)
+    }
+}
+
+impl FromNapiValue for RawValue {
+    unsafe fn from_napi_value(_: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
+        Ok(Self(value))
+    }
+}
+
+/// One buffer's hold on its memory. Shared between the runtime and the call that makes the buffer: on a
+/// failed creation Node runs the finalizer and Bun does not, so each side may be the one to let go.
+struct Lease(Mutex<Option<Owner>>);
+
+impl Lease {
+    fn end(&self) {
+        let owner = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(owner);
+    }
+}
+
+/// The finalizer of every external ArrayBuffer. May run on any thread, also without an environment.
+unsafe extern "C" fn end_lease(_: sys::napi_env, _: *mut c_void, hint: *mut c_void) {
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: `hint` is the `Arc` that `external` gave away for this one call.
+        let lease = unsafe { Arc::from_raw(hint.cast::<Lease>().cast_const()) };
+        lease.end();
+    }));
+}
+
+/// Makes an ArrayBuffer over `length` bytes at `memory`, which `owner` keeps alive; `None` where the
+/// runtime bans external buffers.
+///
+/// # Errors
+///
+/// [`Refusal::InvalidParam`] for no bytes, [`Refusal::Capacity`] above `limit` (at most what
+/// `buffer.constants.MAX_LENGTH` says), [`Refusal::Internal`] where the runtime fails otherwise.
+///
+/// # Safety
+///
+/// 1. `length` bytes at `memory` stay mapped and accessible as long as `owner` lives.
+/// 2. Nothing in Rust holds a reference into them.
+pub(crate) unsafe fn external(
+    environment: &Environment,
+    memory: *mut u8,
+    length: usize,
+    limit: usize,
+    owner: Owner,
+) -> Answer<Option<RawValue>> {
+    if length == 0 {
+        return Err(Refusal::InvalidParam);
+    }
+    if length > limit {
+        return Err(Refusal::Capacity { limit: crate::raw::number(limit) });
+    }
+    if backend(environment) == Backend::Shared {
+        return Ok(None);
+    }
+    // SAFETY: both bullets are the caller's; the length was checked above.
+    let (status, value) = unsafe { create_external(environment.raw(), memory, length, owner) };
+    match status {
+        sys::Status::napi_ok => Ok(Some(RawValue(value))),
+        sys::Status::napi_no_external_buffers_allowed => {
+            environment.backend.set(Some(Backend::Shared));
+            Ok(None)
+        }
+        other => {
+            Err(environment
+                .internal_error(format!("no ArrayBuffer of {length} bytes: status {other}")))
+        }
+    }
+}
+
+/// The raw call. On a failure nothing is left pending and the lease has ended.
+///
+/// # Safety
+///
+/// As [`external`].
+unsafe fn create_external(
+    env: sys::napi_env,
+    memory: *mut u8,
+    length: usize,
+    owner: Owner,
+) -> (sys::napi_status, sys::napi_value) {
+    let lease = Arc::new(Lease(Mutex::new(Some(owner))));
+    let hint = Arc::into_raw(Arc::clone(&lease));
+    let mut value = ptr::null_mut();
+    // SAFETY: the caller's bullets cover the memory; `hint` is given away to `end_lease`, which
+    // takes it back once; the result is a local.
+    let status = unsafe {
+        sys::napi_create_external_arraybuffer(
+            env,
+            memory.cast(),
+            length,
+            Some(end_lease),
+            hint.cast_mut().cast(),
+            &mut value,
+        )
+    };
+    if status != sys::Status::napi_ok {
+        // Should the finalizer never come, the 50 bytes of the lease stay behind, but not the memory.
+        lease.end();
+        clear_exception(env);
+    }
+    (status, value)
+}
+
+/// Drops a pending exception: refusals travel by status.
+fn clear_exception(env: sys::napi_env) {
+    let mut exception = ptr::null_mut();
+    // SAFETY: `env` is alive; without a pending exception the result is `undefined`.
+    unsafe { sys::napi_get_and_clear_last_exception(env, &mut exception) };
+}
+
+/// The backend of this environment: probed once, by making an external buffer. The environment variable
+/// `HEAPWRIGHT_FORCE_NO_EXTERNAL=1` is the hidden switch of the tests: it answers as Electron does.
+pub(crate) fn backend(environment: &Environment) -> Backend {
+    if let Some(known) = environment.backend.get() {
+        return known;
+    }
+    let forced = std::env::var_os("HEAPWRIGHT_FORCE_NO_EXTERNAL").is_some_and(|value| value == "1");
+    let found = if forced { Backend::Shared } else { probe(environment) };
+    environment.backend.set(Some(found));
+    found
+}
+
+fn probe(environment: &Environment) -> Backend {
+    let memory = Arc::clone(environment.control.memory());
+    let elements = memory.as_ptr().cast();
+    // SAFETY: the control memory lives as long as its `Arc`, and is only reached by raw pointers.
+    let (status, value) = unsafe { create_external(environment.raw(), elements, 8, memory) };
+    if status != sys::Status::napi_ok {
+        return Backend::Shared;
+    }
+    detach(environment, RawValue(value));
+    Backend::External
+}
+
+/// The ArrayBuffer over the control block.
+///
+/// # Errors
+///
+/// [`Refusal::Internal`] where the runtime makes no ArrayBuffer at all.
+pub(crate) fn control_block(environment: &Environment) -> Answer<RawValue> {
+    let memory = Arc::clone(environment.control.memory());
+    let elements = memory.as_ptr().cast();
+    let length = CONTROL_LENGTH * size_of::<f64>();
+    // SAFETY: the control memory lives as long as its `Arc`, and is only reached by raw pointers.
+    let made = unsafe { external(environment, elements, length, WINDOW_BYTES_MAX, memory) }?;
+    if let Some(value) = made {
+        return Ok(value);
+    }
+    own_control_block(environment)
+}
+
+/// The control block where external buffers are banned: one ArrayBuffer of the runtime, for good.
+fn own_control_block(environment: &Environment) -> Answer<RawValue> {
+    let env = environment.raw();
+    let known = environment.control_buffer.get();
+    if !known.is_null() {
+        let mut value = ptr::null_mut();
+        // SAFETY: the reference was made below in this environment, and is never deleted.
+        let status = unsafe { sys::napi_get_reference_value(env, known, &mut value) };
+        if status == sys::Status::napi_ok && !value.is_null() {
+            return Ok(RawValue(value));
+        }
+        return Err(environment.internal_error("the control block is gone"));
+    }
+    let length = CONTROL_LENGTH * size_of::<f64>();
+    let (mut elements, mut value) = (ptr::null_mut(), ptr::null_mut());
+    // SAFETY: `env` is alive and the results are locals.
+    let status = unsafe { sys::napi_create_arraybuffer(env, length, &mut elements, &mut value) };
+    if status != sys::Status::napi_ok {
+        return Err(environment.internal_error("the runtime makes no ArrayBuffer"));
+    }
+    let mut reference = ptr::null_mut();
+    // SAFETY: `value` was made above. The reference is never deleted: it keeps the buffer for as long
+    // as the environment lives.
+    let status = unsafe { sys::napi_create_reference(env, value, 1, &mut reference) };
+    if status != sys::Status::napi_ok {
+        return Err(environment.internal_error("the runtime makes no reference"));
+    }
+    environment.control_buffer.set(reference);
+    // SAFETY: the reference above keeps the memory, `detach` spares it, and the buffer never leaves
+    // `src/native.ts`, so nobody else detaches it.
+    unsafe { environment.control.redirect(elements.cast()) };
+    Ok(RawValue(value))
+}
+
+/// Detaches an ArrayBuffer: every view of it in this environment becomes length 0. The control block
+/// is spared where its memory is the runtime's own.
+pub(crate) fn detach(environment: &Environment, buffer: RawValue) -> bool {
+    let env = environment.raw();
+    let (mut bytes, mut length) = (ptr::null_mut(), 0);
+    // SAFETY: `env` is alive, `buffer` is a value of this call, and the results are locals; anything
+    // but an ArrayBuffer is refused by the runtime.
+    let status = unsafe { sys::napi_get_arraybuffer_info(env, buffer.0, &mut bytes, &mut length) };
+    let is_control = environment.control.is_redirected_to(bytes.cast());
+    if status != sys::Status::napi_ok || is_control {
+        return false;
+    }
+    // SAFETY: as above.
+    let status = unsafe { sys::napi_detach_arraybuffer(env, buffer.0) };
+    status == sys::Status::napi_ok
+}
