@@ -204,7 +204,7 @@ unsafe impl Os for UnixOs {
 
     unsafe fn resident_pages(&self, base: NonNull<u8>, size: usize) -> Option<usize> {
         let page = self.page_size();
-        let mut state = vec![0; MINCORE_PAGES.min(size / page)];
+        let mut state = vec![0_u8; MINCORE_PAGES.min(size / page)];
         let mut resident = 0;
         for offset in (0..size).step_by(MINCORE_PAGES * page) {
             let len = (size - offset).min(MINCORE_PAGES * page);
@@ -212,10 +212,9 @@ unsafe impl Os for UnixOs {
             let chunk = unsafe { base.add(offset) };
             // SAFETY: `state` has a byte for each of the `len / page` pages; mincore reads no
             // byte of the range itself.
-            let answer =
-                unsafe { libc::mincore(chunk.as_ptr().cast(), len, state.as_mut_ptr().cast()) };
+            let answer = unsafe { libc::mincore(chunk.as_ptr().cast(), len, state.as_mut_ptr()) };
             check("mincore", answer).ok()?;
-            resident += state[..len / page].iter().filter(|&&page| page & 1 != 0).count();
+            resident += state[..len / page].iter().filter(|&&state| state & 1 != 0).count();
         }
         Some(resident)
     }
