@@ -10,6 +10,7 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::ptr::{NonNull, null_mut};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::Os;
 use crate::{Access, Advice, RegionError};
@@ -89,6 +90,23 @@ unsafe fn keep_from_children(base: NonNull<u8>, size: usize) -> Result<(), Regio
     }
     let _ = (base, size);
     Ok(())
+}
+
+/// Makes committed pages resident by a write to each that changes nothing.
+///
+/// # Safety
+///
+/// - The range was reserved by this `Os`, is not yet released, and is committed.
+unsafe fn touch(base: NonNull<u8>, size: usize, page: usize) {
+    for offset in (0..size).step_by(page) {
+        // SAFETY: `offset` is below `size`, and the range is one mapping.
+        let byte = unsafe { base.add(offset) };
+        // SAFETY: an `AtomicU8` has no alignment and the page is committed (this function's
+        // contract), so the reference is valid while it is used.
+        let byte = unsafe { AtomicU8::from_ptr(byte.as_ptr()) };
+        // An atomic OR with 0 is the one write that can lose no other thread's byte.
+        byte.fetch_or(0, Ordering::Relaxed);
+    }
 }
 
 // SAFETY: law 1 and 2 are those of mmap and munmap, law 6 that of MAP_FIXED, which replaces the
@@ -180,15 +198,8 @@ unsafe impl Os for UnixOs {
             Err(error) if error.errno == libc::EINVAL => {}
             answer => return answer,
         }
-        for offset in (0..size).step_by(self.page_size()) {
-            // SAFETY: `offset` is below `size`, and the range is one mapping.
-            let byte = unsafe { base.add(offset) };
-            // SAFETY: an `AtomicU8` has no alignment and the page is committed (the caller's
-            // contract), so the reference is valid while this statement runs.
-            let byte = unsafe { std::sync::atomic::AtomicU8::from_ptr(byte.as_ptr()) };
-            // An atomic OR with 0 is the one write that can lose no other thread's byte.
-            byte.fetch_or(0, std::sync::atomic::Ordering::Relaxed);
-        }
+        // SAFETY: the range is committed (the caller's contract).
+        unsafe { touch(base, size, self.page_size()) };
         Ok(())
     }
 
@@ -217,5 +228,30 @@ unsafe impl Os for UnixOs {
             resident += state[..len / page].iter().filter(|&&state| state & 1 != 0).count();
         }
         Some(resident)
+    }
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn touching_makes_resident_and_changes_nothing() {
+        let page = UnixOs.page_size();
+        let base = UnixOs.reserve(8 * page).unwrap();
+        // SAFETY: reserved above, released at the end.
+        unsafe { UnixOs.commit(base, 8 * page) }.unwrap();
+        // SAFETY: committed above.
+        unsafe { base.write(7) };
+        // SAFETY: committed above.
+        unsafe { touch(base, 4 * page, page) };
+        // SAFETY: reserved above.
+        assert_eq!(unsafe { UnixOs.resident_pages(base, 8 * page) }, Some(4));
+        // SAFETY: committed above.
+        assert_eq!(unsafe { base.read() }, 7);
+        // SAFETY: nobody else knows the range.
+        unsafe { UnixOs.release(base, 8 * page) }.unwrap();
+        // SAFETY: the kernel only looks, and refuses what is not mapped.
+        assert_eq!(unsafe { UnixOs.resident_pages(base, 8 * page) }, None);
     }
 }

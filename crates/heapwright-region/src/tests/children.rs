@@ -25,8 +25,8 @@ fn in_child(test: &str, body: impl FnOnce()) -> Option<ExitStatus> {
         .env(MARK, test)
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("running 1 test"), "no test of the name {name}: {text}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains("running 1 test"), "no test of the name {name}: {printed}");
     Some(output.status)
 }
 

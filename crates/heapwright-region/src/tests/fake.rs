@@ -24,8 +24,11 @@ fn poke(region: &Region<FakeOs>, offset: usize, len: usize, byte: u8) {
     unsafe { start.write_bytes(byte, len) };
 }
 
+/// A method of a region, with its arguments.
+type Method = fn(&Region<FakeOs>) -> Result<(), RegionError>;
+
 /// Every method once, over a region of eight pages with some of its bytes in use.
-const METHODS: [(&str, fn(&Region<FakeOs>) -> Result<(), RegionError>); 8] = [
+const METHODS: [(&str, Method); 8] = [
     ("commit", |region| region.commit(0, 8 * PAGE)),
     ("decommit", |region| region.decommit(0, 4 * PAGE)),
     ("protect", |region| region.protect(PAGE, PAGE, Access::Read)),
