@@ -1,1 +1,44 @@
-//! heapwright: see `Cargo.toml` for what this crate is.
+//! The allocator families: published crates, unmodified, behind the traits of `heapwright-core`.
+//!
+//! | type | wraps | feature |
+//! | --- | --- | --- |
+//! | [`BuddyByteAllocator`] | `buddy_system_allocator::Heap` | `buddy` |
+//! | [`TlsfByteAllocator`] | `rlsf::Tlsf` | `tlsf` |
+//! | [`SlabByteAllocator`] | `ax_slab_allocator::Heap` | `slab` |
+//!
+//! The same operations on the bare crate and through the wrapper give the same offsets, block for block;
+//! `tests/exactness.rs` compares them step by step. What a wrapper adds lies around the calls: every
+//! parameter is checked before anything changes, ranges never overlap, statistics count what is really
+//! granted, and `largest_free` names the largest request that succeeds now. `docs/families.md` says why
+//! each addition is there and what it costs.
+//!
+//! The byte families keep their metadata *inside* the memory they manage. Whoever calls `init` and
+//! `add_memory` promises that nothing else writes there; heapwright's mirror does so by giving them memory
+//! that no JavaScript view covers.
+//!
+//! Not here: any mapping of memory (`heapwright-region`), the live table and the mirror
+//! (`heapwright-heap`), anything about JavaScript (`heapwright-node`).
+
+#![no_std]
+
+extern crate alloc;
+
+#[cfg(feature = "buddy")]
+mod buddy;
+#[cfg(any(feature = "buddy", feature = "tlsf", feature = "slab"))]
+mod ranges;
+#[cfg(feature = "slab")]
+mod slab;
+#[cfg(feature = "tlsf")]
+mod tlsf;
+
+#[cfg(feature = "buddy")]
+pub use buddy::BuddyByteAllocator;
+#[cfg(feature = "slab")]
+pub use slab::{SLAB_CLASS_COUNT, SlabByteAllocator, SlabClassUse};
+#[cfg(feature = "tlsf")]
+pub use tlsf::TlsfByteAllocator;
+
+pub use heapwright_core::{
+    AllocError, AllocResult, BaseAllocator, ByteAllocator, IdAllocator, PageAllocator,
+};

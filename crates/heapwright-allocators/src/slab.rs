@@ -1,0 +1,366 @@
+//! Bytes by slabs: `ax_slab_allocator::Heap` behind the core traits.
+//!
+//! Seven classes of 64 to 4,096 bytes, each with one list of free blocks; larger requests go to a buddy
+//! allocator inside the crate. A class whose list is empty takes a *set* from that buddy: 64 blocks at
+//! once, 4 KiB for the smallest class and 256 KiB for the largest. **Sets never go back.** After everything
+//! was freed, the bytes of all sets are available to their own class only; [`SlabByteAllocator::classes`]
+//! shows how many each class holds, and [`SlabByteAllocator::largest_free`] takes it into account.
+//!
+//! What the wrapper adds:
+//! - a request of at most 4,096 bytes with a larger alignment goes to the buddy, where the crate would
+//!   answer with a misaligned block;
+//! - ranges that the crate would answer with a panic are refused, ranges given twice are noticed;
+//! - statistics of its own: the crate counts sets twice, in their class and in the buddy.
+//!
+//! Invariant: `classes[i].free` is the length of the crate's list of class `i`. The crate takes a set
+//! exactly when that list is empty, so the number follows from counting allocations and frees.
+
+use core::{alloc::Layout, fmt, mem::MaybeUninit, ptr, ptr::NonNull};
+
+use heapwright_core::{AllocError, AllocResult, BaseAllocator, ByteAllocator, is_aligned};
+use slab_allocator::Heap;
+
+use crate::ranges::Ranges;
+
+/// The number of classes: 64, 128, 256, 512, 1,024, 2,048 and 4,096 bytes.
+pub const SLAB_CLASS_COUNT: usize = 7;
+
+/// Blocks in a set.
+const SET_LEN: usize = 64;
+/// The smallest class.
+const CLASS_SIZE_MIN: usize = 64;
+/// The largest class.
+const CLASS_SIZE_MAX: usize = CLASS_SIZE_MIN << (SLAB_CLASS_COUNT - 1);
+/// What the start of every range and the size of every added one is a multiple of.
+const PAGE_SIZE: usize = 4096;
+/// What the size of the first range is a multiple of.
+const HEAP_SIZE_UNIT: usize = 0x8000;
+/// The largest block of the crate's buddy, whose orders end at 31.
+const BUDDY_SIZE_MAX: usize = 1 << 31;
+
+const _: () = assert!(CLASS_SIZE_MAX == 4096);
+const _: () = assert!(CLASS_SIZE_MIN * SET_LEN == PAGE_SIZE);
+
+/// What one class holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlabClassUse {
+    /// Bytes of a block.
+    pub block_size: usize,
+    /// Blocks that are live.
+    pub blocks_live: usize,
+    /// Bytes of all sets of this class, which it never gives back.
+    pub held_bytes: usize,
+}
+
+/// What the crate's list of one class must look like.
+#[derive(Clone, Copy, Debug, Default)]
+struct Class {
+    free: usize,
+    live: usize,
+}
+
+/// Where a request is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Class(usize),
+    Buddy(Layout),
+}
+
+/// An allocator of bytes by classes of equal blocks.
+///
+/// # Examples
+///
+/// ```
+/// use core::alloc::Layout;
+/// use heapwright_allocators::{BaseAllocator, ByteAllocator, SlabByteAllocator};
+///
+/// let memory = std::alloc::Layout::from_size_align(0x10000, 4096).unwrap();
+/// let start = unsafe { std::alloc::alloc(memory) };
+/// let mut slab = SlabByteAllocator::new();
+/// unsafe { slab.init(start.expose_provenance(), 0x10000) }.unwrap();
+///
+/// let layout = Layout::from_size_align(100, 8).unwrap();
+/// let block = slab.alloc(layout).unwrap();
+/// assert_eq!(slab.used_bytes(), 128);
+/// assert_eq!(slab.classes()[1].held_bytes, 64 * 128);
+/// unsafe { slab.dealloc(block, layout) }.unwrap();
+/// assert_eq!(slab.used_bytes(), 0);
+/// # unsafe { std::alloc::dealloc(start, memory) };
+/// ```
+pub struct SlabByteAllocator {
+    inner: Option<Heap>,
+    ranges: Ranges,
+    classes: [Class; SLAB_CLASS_COUNT],
+    total_bytes: usize,
+    used_bytes: usize,
+}
+
+impl SlabByteAllocator {
+    /// An allocator that manages nothing yet.
+    pub const fn new() -> Self {
+        Self {
+            inner: None,
+            ranges: Ranges::new(),
+            classes: [Class { free: 0, live: 0 }; SLAB_CLASS_COUNT],
+            total_bytes: 0,
+            used_bytes: 0,
+        }
+    }
+
+    /// The bytes that a block of `layout` really takes, all of them usable.
+    ///
+    /// # Time Complexity
+    ///
+    /// Constant.
+    #[inline]
+    pub fn usable_size(&self, layout: Layout) -> usize {
+        match place(layout) {
+            Some(Place::Class(class)) => class_size(class),
+            Some(Place::Buddy(rounded)) => rounded.size(),
+            // No such block can exist; what the rounding would give.
+            None => layout.size().next_power_of_two().max(layout.align()),
+        }
+    }
+
+    /// The bytes that the class of `layout` needs in one piece before it can serve a first block; `None`
+    /// for what goes to the buddy. A refusal should name them: 1,024 bytes need a set of 65,536.
+    ///
+    /// # Time Complexity
+    ///
+    /// Constant.
+    pub fn set_bytes(&self, layout: Layout) -> Option<usize> {
+        match place(layout)? {
+            Place::Class(class) => Some(class_size(class) * SET_LEN),
+            Place::Buddy(_) => None,
+        }
+    }
+
+    /// What each class holds, the smallest first.
+    pub fn classes(&self) -> [SlabClassUse; SLAB_CLASS_COUNT] {
+        core::array::from_fn(|class| {
+            let Class { free, live } = self.classes[class];
+            SlabClassUse {
+                block_size: class_size(class),
+                blocks_live: live,
+                held_bytes: (free + live) * class_size(class),
+            }
+        })
+    }
+
+    /// The largest size for which a request with alignment `align` succeeds now; 0 if none does. A smaller
+    /// request can still fail: its class may be empty, and no set be left for it.
+    ///
+    /// # Time Complexity
+    ///
+    /// `O(orders + classes)`. No memory is written, no list walked.
+    pub fn largest_free(&self, align: usize) -> usize {
+        let buddy = self.largest_buddy_block();
+        if buddy > CLASS_SIZE_MAX && align <= buddy {
+            return buddy;
+        }
+        (0..SLAB_CLASS_COUNT)
+            .rev()
+            .find(|&class| self.classes[class].free > 0 || class_size(class) * SET_LEN <= buddy)
+            .map(class_size)
+            .filter(|&size| align <= size)
+            .unwrap_or(0)
+    }
+
+    /// The largest free block of the crate's buddy.
+    fn largest_buddy_block(&self) -> usize {
+        let Some(inner) = &self.inner else { return 0 };
+        let mut copy = MaybeUninit::<Heap>::uninit();
+        // SAFETY: both sides are whole values of one type, and `copy` is a fresh local.
+        unsafe { ptr::copy_nonoverlapping(ptr::from_ref(inner), copy.as_mut_ptr(), 1) };
+        // SAFETY: the bytes are those of a `Heap`, which has no destructor. Requests above 4,096 bytes,
+        // and only those are made below, neither read nor write the class lists of the copy; what its
+        // buddy does changes the copy's list heads only, so the memory still fits the original.
+        let copy = unsafe { copy.assume_init_mut() };
+        let top = self.total_bytes.min(BUDDY_SIZE_MAX);
+        let mut size = top.checked_ilog2().map_or(0, |order| 1_usize << order);
+        // From the top down, every request that fails changes nothing, and the first that succeeds finds
+        // its own order non-empty: it takes the head of that list and splits nothing.
+        while size > CLASS_SIZE_MAX {
+            let layout = Layout::from_size_align(size, 1);
+            if layout.is_ok_and(|layout| copy.allocate(layout).is_ok()) {
+                return size;
+            }
+            size /= 2;
+        }
+        self.page_left()
+    }
+
+    /// [`PAGE_SIZE`] if the crate's buddy has a page left, when it has nothing larger; else 0. All ranges
+    /// and all requests of the buddy are whole pages, so there is nothing smaller.
+    fn page_left(&self) -> usize {
+        let held: usize = self.classes().iter().map(|class| class.held_bytes).sum();
+        let live: usize =
+            self.classes.iter().enumerate().map(|(i, class)| class.live * class_size(i)).sum();
+        let large = self.used_bytes - live;
+        if self.total_bytes - held - large >= PAGE_SIZE { PAGE_SIZE } else { 0 }
+    }
+
+    fn check_range(&mut self, start: usize, size: usize, unit: usize) -> AllocResult {
+        if !is_aligned(start, PAGE_SIZE) || !is_aligned(size, unit) {
+            return Err(AllocError::InvalidParam);
+        }
+        self.ranges.check(start, size)
+    }
+}
+
+impl Default for SlabByteAllocator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for SlabByteAllocator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SlabByteAllocator")
+            .field("total_bytes", &self.total_bytes)
+            .field("used_bytes", &self.used_bytes)
+            .field("classes", &self.classes())
+            .finish_non_exhaustive()
+    }
+}
+
+impl BaseAllocator for SlabByteAllocator {
+    /// Starts to manage `[start, start + size)`.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError::InvalidParam`] for a second `init`, for a `start` that is 0 or no multiple of 4,096, for
+    /// a `size` that is 0 or no multiple of 32,768, and for a range that wraps around.
+    unsafe fn init(&mut self, start: usize, size: usize) -> AllocResult {
+        if !self.ranges.is_empty() {
+            return Err(AllocError::InvalidParam);
+        }
+        self.check_range(start, size, HEAP_SIZE_UNIT)?;
+        // SAFETY: the caller gives us the range (bullet 1); `check_range` tested what the crate asserts.
+        self.inner = Some(unsafe { Heap::new(start, size) });
+        self.ranges.add(start, size);
+        self.total_bytes = size;
+        Ok(())
+    }
+
+    /// Manages one more range.
+    ///
+    /// # Errors
+    ///
+    /// As for `init`, with a `size` that is a multiple of 4,096; [`AllocError::MemoryOverlap`];
+    /// [`AllocError::NoMemory`] before `init`.
+    unsafe fn add_memory(&mut self, start: usize, size: usize) -> AllocResult {
+        self.check_range(start, size, PAGE_SIZE)?;
+        let inner = self.inner.as_mut().ok_or(AllocError::NoMemory)?;
+        // SAFETY: the caller gives us the range (bullet 1); `check_range` tested what the crate asserts and
+        // found it to be no part of a range given before.
+        unsafe { inner.add_memory(start, size) };
+        self.ranges.add(start, size);
+        self.total_bytes += size;
+        Ok(())
+    }
+}
+
+impl ByteAllocator for SlabByteAllocator {
+    /// Allocates a block of `layout`.
+    ///
+    /// # Time Complexity
+    ///
+    /// Constant up to 4,096 bytes, but for the request that makes a set, which writes a link into each of
+    /// its 64 blocks; `O(orders)` above.
+    #[inline]
+    fn alloc(&mut self, layout: Layout) -> AllocResult<NonNull<u8>> {
+        if layout.size() == 0 {
+            return Err(AllocError::InvalidParam);
+        }
+        let inner = self.inner.as_mut().ok_or(AllocError::NoMemory)?;
+        let place = place(layout).ok_or(AllocError::NoMemory)?;
+        let (request, granted) = match place {
+            Place::Class(class) => (layout, class_size(class)),
+            Place::Buddy(rounded) => (rounded, rounded.size()),
+        };
+        let address = inner.allocate(request).map_err(|_| AllocError::NoMemory)?;
+        let pos =
+            NonNull::new(ptr::with_exposed_provenance_mut(address)).ok_or(AllocError::NoMemory)?;
+        if let Place::Class(class) = place {
+            let class = &mut self.classes[class];
+            if class.free == 0 {
+                class.free = SET_LEN;
+            }
+            class.free -= 1;
+            class.live += 1;
+        }
+        self.used_bytes += granted;
+        Ok(pos)
+    }
+
+    /// Frees the block at `pos`.
+    ///
+    /// # Time Complexity
+    ///
+    /// Constant up to 4,096 bytes; above, linear in the free blocks of the size freed, as in the buddy
+    /// family.
+    #[inline]
+    unsafe fn dealloc(&mut self, pos: NonNull<u8>, layout: Layout) -> AllocResult {
+        let place = place(layout).ok_or(AllocError::NotAllocated)?;
+        let inner = self.inner.as_mut().ok_or(AllocError::NotAllocated)?;
+        let address = pos.addr().get();
+        let (request, granted, live) = match place {
+            Place::Class(class) => (layout, class_size(class), self.classes[class].live),
+            Place::Buddy(rounded) => (rounded, rounded.size(), 1),
+        };
+        if live == 0
+            || self.used_bytes < granted
+            || !self.ranges.contain(address)
+            || !is_aligned(address, granted)
+        {
+            return Err(AllocError::NotAllocated);
+        }
+        // SAFETY: `pos` is a live block allocated with `layout` (bullets 1 and 2), for which `alloc` made
+        // the same request as here.
+        unsafe { inner.deallocate(address, request) };
+        if let Place::Class(class) = place {
+            self.classes[class].free += 1;
+            self.classes[class].live -= 1;
+        }
+        self.used_bytes -= granted;
+        Ok(())
+    }
+
+    fn total_bytes(&self) -> usize {
+        self.total_bytes
+    }
+
+    fn used_bytes(&self) -> usize {
+        self.used_bytes
+    }
+
+    /// Bytes not granted. What free blocks of a class hold is counted, though it can serve that class
+    /// only; [`SlabByteAllocator::largest_free`] tells what can be had at once.
+    fn available_bytes(&self) -> usize {
+        self.total_bytes - self.used_bytes
+    }
+}
+
+/// Bytes of a block of `class`.
+#[inline]
+const fn class_size(class: usize) -> usize {
+    CLASS_SIZE_MIN << class
+}
+
+/// Where the crate serves `layout`, as a request that it serves rightly; `None` where no block is large
+/// enough.
+#[inline]
+fn place(layout: Layout) -> Option<Place> {
+    let size = layout.size().max(layout.align());
+    if size <= CLASS_SIZE_MAX {
+        let class = size.next_power_of_two().max(CLASS_SIZE_MIN) / CLASS_SIZE_MIN;
+        return Some(Place::Class(class.ilog2() as usize));
+    }
+    // A size above 4,096 alone sends a request to the buddy, whatever the alignment (SL2).
+    let rounded = size.next_power_of_two();
+    if rounded > BUDDY_SIZE_MAX {
+        return None;
+    }
+    Layout::from_size_align(rounded, 1).ok().map(Place::Buddy)
+}

@@ -1,0 +1,10 @@
+//! The tests of the families, through their public API, beside the bare crates. One binary.
+//!
+//! Random tests print their seed and take it back through `HEAPWRIGHT_SEED`; `HEAPWRIGHT_TORTURE=1` runs
+//! them at full size.
+#![cfg(all(feature = "buddy", feature = "tlsf", feature = "slab"))]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod accounting;
+mod exactness;
+mod support;
