@@ -23,9 +23,11 @@
 #![deny(unsafe_code)]
 
 mod error;
+mod family;
 mod layout;
 mod traits;
 
 pub use error::{AllocError, AllocResult};
+pub use family::{ByteFamily, IdFamily, PageFamily};
 pub use layout::{align_down, align_up, is_aligned};
 pub use traits::{BaseAllocator, ByteAllocator, IdAllocator, PageAllocator};

@@ -1,0 +1,62 @@
+//! What the mirror asks of a wrapped allocator beyond the traits of the seed.
+//!
+//! The mirror (`heapwright-heap`) is generic over these, so it depends on no family; the families
+//! (`heapwright-allocators`) implement them, so they depend on no mirror.
+#![expect(unsafe_code, reason = "`unsafe fn` in a trait counts as unsafe code for the compiler")]
+
+use core::{alloc::Layout, ptr::NonNull};
+
+use crate::{AllocError, AllocResult, ByteAllocator, IdAllocator, PageAllocator};
+
+/// A byte allocator that can live in a mirror.
+///
+/// An implementation keeps nothing inside the payload of a live block: the mirror may give the whole
+/// pages of a payload back to the system.
+pub trait ByteFamily: ByteAllocator {
+    /// The bytes of a block of `layout` that may be used, from its start: at least the size asked for.
+    fn usable_size(&self, layout: Layout) -> usize;
+
+    /// The largest size for which a request with alignment `align` succeeds now; 0 if none does.
+    fn largest_free(&self, align: usize) -> usize;
+
+    /// Gives the block at `pos` another size, in place or elsewhere, with its alignment kept. What the
+    /// block holds need not move with it: the mirror moves its data itself.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError::InvalidParam`] for size 0, [`AllocError::NoMemory`]; the old block is as it was then.
+    ///
+    /// # Safety
+    ///
+    /// 1. `pos` is the start of a live block of this allocator.
+    /// 2. `layout` is the one that it was allocated with, its size that of the last `resize`.
+    unsafe fn resize(
+        &mut self,
+        pos: NonNull<u8>,
+        layout: Layout,
+        new_size: usize,
+    ) -> AllocResult<NonNull<u8>> {
+        let new_layout = Layout::from_size_align(new_size, layout.align())
+            .map_err(|_| AllocError::InvalidParam)?;
+        let new_pos = self.alloc(new_layout)?;
+        // SAFETY: the caller's bullets 1 and 2.
+        if let Err(error) = unsafe { self.dealloc(pos, layout) } {
+            // SAFETY: the block was allocated with this layout a moment ago.
+            unsafe { self.dealloc(new_pos, new_layout) }?;
+            return Err(error);
+        }
+        Ok(new_pos)
+    }
+}
+
+/// A page allocator that the live table can stand beside.
+pub trait PageFamily: PageAllocator {
+    /// The largest count for which a request aligned to `align` bytes succeeds now; 0 if none does.
+    fn largest_free(&self, align: usize) -> usize;
+}
+
+/// An id allocator that the live table can stand beside.
+pub trait IdFamily: IdAllocator {
+    /// The largest count for which a request aligned to `align` ids succeeds now; 0 if none does.
+    fn largest_free(&self, align: usize) -> usize;
+}
