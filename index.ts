@@ -1,0 +1,30 @@
+/**
+ * Off-heap memory for Node.js, managed by real Rust allocators.
+ *
+ * The families ({@link createAllocator}) are the published crates, exact to the block: for those who
+ * study allocators or simulate a kernel. `Heap` is this package's own engine: for those who need
+ * memory. Whatever is done to either, a mistake is a typed {@link AllocError}, never a crash.
+ *
+ * @packageDocumentation
+ */
+export { AllocError } from './src/errors.ts';
+export type { AllocErrorCode } from './src/errors.ts';
+export { GiB, KiB, MiB } from './src/units.ts';
+export { createAllocator, features, withFeatures } from './src/create-allocator.ts';
+export type {
+  BitmapOptions,
+  FeatureFlag,
+  Features,
+  IdOptions,
+  PageOptions,
+  RangeOptions,
+} from './src/create-allocator.ts';
+export type { AllocatorKind, AllocatorStats, BaseAllocator, ManagedRange } from './src/family.ts';
+export type { ByteAllocator, ByteOptions } from './src/byte-family.ts';
+export type { PageAllocator } from './src/page-family.ts';
+export { BuddyByteAllocator } from './src/buddy.ts';
+export { TlsfByteAllocator } from './src/tlsf.ts';
+export { SlabByteAllocator } from './src/slab.ts';
+export { BitmapPageAllocator } from './src/bitmap.ts';
+export type { BitmapAllocatorOptions } from './src/bitmap.ts';
+export { BitmapIdAllocator } from './src/id.ts';

@@ -1,0 +1,264 @@
+/**
+ * @file The seam to Rust: the only importer of `#binding`.
+ *
+ * Every native function answers through the **control block**, one `Float64Array` over native memory:
+ * operands in `ctl[0…]`, after the call the status in `ctl[0]` and results from `ctl[1]`. What is
+ * called per allocation takes no arguments at all, which makes a crossing cost 7 ns instead of 165.
+ * A refusal is a status; the `AllocError` is built here, since a throw from Rust costs 4.6 µs.
+ *
+ * The binding is loaded at the first use, not at import, so that a program that never allocates (a
+ * bundler, a startup snapshot) never needs it, and a missing one can be explained: `ERR_NO_BINDING`.
+ *
+ * Not here: checks of what JavaScript passes (`options.ts`); by the time a number gets here it is a
+ * safe integer. Rust checks all ranges once more.
+ */
+import { createRequire } from 'node:module';
+import { getSystemErrorName } from 'node:util';
+import { CONTROL_LENGTH, LAYOUT_VERSION, STATUS_CODES } from '../native/layout.ts';
+import { failure, hex } from './errors.ts';
+import type { AllocError, AllocErrorCode } from './errors.ts';
+
+/** What every native allocator class has. */
+export interface NativeAllocator {
+  /** Indexes a table of this environment; a closed one answers `ERR_CLOSED`. */
+  readonly handle: number;
+  /** Status in `ctl[0]`. */
+  init(start: number, size: number): void;
+  /** Status in `ctl[0]`. */
+  addMemory(start: number, size: number): void;
+  close(): void;
+}
+
+/** A native allocator with memory behind its ranges. */
+export interface NativeMemory extends NativeAllocator {
+  /**
+   * An ArrayBuffer over part of the data mapping of a range; `null` with status 0 where the runtime
+   * forbids external buffers, `null` with another status where the runtime refused this one.
+   */
+  wrap(range: number, offset: number, length: number): ArrayBuffer | null;
+  /** Fallback backend: `bytes`, of the size of the range, becomes its data mapping. */
+  provide(range: number, bytes: Uint8Array): void;
+}
+
+/** What is called per allocation: no arguments, everything through the control block. */
+export interface RawCallbacks {
+  /** `[h, size, align] → [pos]` */
+  byteAlloc(): void;
+  /** `[h, size, align] → [pos]` */
+  byteAllocZeroed(): void;
+  /** `[h, pos, size | -1, align | -1]` */
+  byteDealloc(): void;
+  /** `[h, pos, newSize] → [pos]` */
+  byteRealloc(): void;
+  /** `[h, pos] → [size, align, usable]` */
+  byteLookup(): void;
+  /** `[h, count, align] → [pos]` */
+  pageAlloc(): void;
+  /** `[h, base, count, align] → [pos]` */
+  pageAllocAt(): void;
+  /** `[h, pos, count | -1]` */
+  pageDealloc(): void;
+  /** `[h, pos] → [count, align]` */
+  pageLookup(): void;
+  /** `[h, count, align] → [id]` */
+  idAlloc(): void;
+  /** `[h, id]` */
+  idAllocFixed(): void;
+  /** `[h, start, count | -1]` */
+  idDealloc(): void;
+  /** `[h, id] → [0 | 1]` */
+  idIsAllocated(): void;
+  /** `[h] → [total, used, requested, available, largestFree, blocks, allocs, frees, failures, peakUsed]` */
+  allocatorStats(): void;
+  /** `[h] → [blocks]` */
+  allocatorCheck(): void;
+}
+
+/** The whole binding, as its Rust side is written. */
+export interface Binding extends RawCallbacks {
+  readonly layoutVersion: number;
+  controlBlock(): ArrayBuffer;
+  features(): string[];
+  backend(): 'external' | 'shared';
+  lastInternalError(): string;
+  detach(buffer: ArrayBuffer): boolean;
+  /** `[h, size, align]`: fills `out`, all or nothing. */
+  byteAllocMany(out: Float64Array): void;
+  /** `[h]`: all or nothing; on an error `ctl[1]` is the position it is about. */
+  byteDeallocMany(positions: Float64Array): void;
+  /** `[h]` is an argument here: `(pos, size, align)` triples, ascending. */
+  liveBlocks(handle: number): Float64Array;
+  readonly NativeBuddy: new (memory: boolean) => NativeMemory;
+  readonly NativeTlsf: new (memory: boolean) => NativeMemory;
+  readonly NativeSlab: new (memory: boolean) => NativeMemory;
+  readonly NativeBitmap: new (
+    pageSize: number,
+    memory: boolean,
+    capacityBytes: number,
+  ) => NativeMemory;
+  readonly NativeId: new () => NativeAllocator;
+}
+
+/** The binding of this environment, ready for use. */
+export interface Native {
+  readonly binding: Binding;
+  /** The same functions, in an object of fixed shape: a property load that V8 keeps in its caches. */
+  readonly raw: RawCallbacks;
+  /** The control block. */
+  readonly ctl: Float64Array;
+}
+
+let loaded: Native | undefined;
+
+/**
+ * The binding, loaded at the first call.
+ *
+ * @throws AllocError `ERR_NO_BINDING` with platform, architecture, the paths tried and the cause.
+ */
+export function native(): Native {
+  return (loaded ??= load());
+}
+
+function load(): Native {
+  const require = createRequire(import.meta.url);
+  let binding: Binding;
+  try {
+    binding = require('#binding') as Binding;
+  } catch (error) {
+    throw noBinding('the native binary could not be loaded', error);
+  }
+  if (binding.layoutVersion !== LAYOUT_VERSION || typeof binding.byteAlloc !== 'function') {
+    throw noBinding(
+      `the native binary is not of this version: its layout is ${String(binding.layoutVersion)}, this package needs ${LAYOUT_VERSION}`,
+    );
+  }
+  const ctl = new Float64Array(binding.controlBlock(), 0, CONTROL_LENGTH);
+  return { binding, ctl, raw: rawCallbacks(binding) };
+}
+
+function rawCallbacks(binding: Binding): RawCallbacks {
+  return {
+    byteAlloc: binding.byteAlloc,
+    byteAllocZeroed: binding.byteAllocZeroed,
+    byteDealloc: binding.byteDealloc,
+    byteRealloc: binding.byteRealloc,
+    byteLookup: binding.byteLookup,
+    pageAlloc: binding.pageAlloc,
+    pageAllocAt: binding.pageAllocAt,
+    pageDealloc: binding.pageDealloc,
+    pageLookup: binding.pageLookup,
+    idAlloc: binding.idAlloc,
+    idAllocFixed: binding.idAllocFixed,
+    idDealloc: binding.idDealloc,
+    idIsAllocated: binding.idIsAllocated,
+    allocatorStats: binding.allocatorStats,
+    allocatorCheck: binding.allocatorCheck,
+  };
+}
+
+/** `ERR_NO_BINDING`, naming what was looked for and where. */
+function noBinding(reason: string, cause?: unknown): AllocError {
+  const { platform, arch, env } = process;
+  const libc = platform === 'linux' ? (usesGlibc() ? 'gnu' : 'musl') : '';
+  const triple = [platform, arch, libc].filter((part) => part !== '').join('-');
+  const paths = [
+    ...(env['NAPI_RS_NATIVE_LIBRARY_PATH'] ? [env['NAPI_RS_NATIVE_LIBRARY_PATH']] : []),
+    `native/heapwright.${triple}.node`,
+    `heapwright-${triple}`,
+  ];
+  return failure(
+    'ERR_NO_BINDING',
+    `${reason} (platform ${platform}, arch ${arch}${libc === '' ? '' : `, libc ${libc}`}); ` +
+      `tried ${paths.join(', ')}; build it with: npm run build`,
+    { cause },
+  );
+}
+
+function usesGlibc(): boolean {
+  const report = process.report?.getReport() as { header?: { glibcVersionRuntime?: string } };
+  return report?.header?.glibcVersionRuntime !== undefined;
+}
+
+/** The status of a call that named no live block. */
+export const NOT_ALLOCATED: number = STATUS_CODES.indexOf('ERR_NOT_ALLOCATED');
+
+/** What a call was about: the words of its error message. */
+export interface Call {
+  /** What a block of this kind is called. */
+  readonly block: 'block' | 'run of pages' | 'id' | 'range';
+  /** What is counted. */
+  readonly unit: 'bytes' | 'pages' | 'ids';
+  /** The block named, if one was. */
+  readonly pos?: number | undefined;
+  /** What was asked for, in `unit`. */
+  readonly requested?: number | undefined;
+  /** What the caller said of the block, in `unit`. */
+  readonly given?: number | undefined;
+  /** Begins the message about memory, instead of the largest free block being too small. */
+  readonly taken?: string | undefined;
+  /** More that a message about memory should say. */
+  readonly hint?: string | undefined;
+}
+
+/**
+ * The error for the status in the control block, with the values that it carries.
+ *
+ * @remarks Reads the control block first of all, before anything else can use it.
+ */
+export function refusal({ ctl, binding }: Native, call: Call): AllocError {
+  const code = (STATUS_CODES[ctl[0] as number] ?? 'ERR_INTERNAL') as AllocErrorCode;
+  const [first, second, third] = [ctl[1] as number, ctl[2] as number, ctl[3] as number];
+  const { unit, block } = call;
+  const at = call.pos === undefined ? '' : ` ${unit === 'ids' ? call.pos : hex(call.pos)}`;
+  switch (code) {
+    case 'ERR_NO_MEMORY':
+      return noMemory(call, first, second, third);
+    case 'ERR_NOT_ALLOCATED':
+      return failure(
+        code,
+        `${block}${at} is not live: it was freed before, or never handed out${call.hint ?? ''}`,
+      );
+    case 'ERR_SIZE_MISMATCH':
+      return call.given !== undefined && call.given !== first
+        ? failure(code, `${block}${at} has ${first} ${unit}, got ${call.given}`)
+        : failure(code, `${block}${at} has alignment ${second}, another was given`);
+    case 'ERR_MEMORY_OVERLAP':
+      return failure(
+        code,
+        `range${at} overlaps the range of ${second} ${unit === 'ids' ? 'ids' : 'bytes'} at ${unit === 'ids' ? first : hex(first)} that is managed already`,
+      );
+    case 'ERR_CAPACITY':
+      return failure(
+        code,
+        `${block}${at} must stay within the ${first} that this kind manages${call.hint ?? ''}`,
+      );
+    case 'ERR_CLOSED':
+      return failure(code, 'the allocator is closed, or was not initialized');
+    case 'ERR_INTERNAL':
+      return failure(code, `the allocator is out of order: ${binding.lastInternalError()}`);
+    default:
+      return failure(code, `${block}${at} was refused${call.hint ?? ''}`);
+  }
+}
+
+function noMemory(call: Call, first: number, largestFree: number, errno: number): AllocError {
+  const requested = call.requested ?? first;
+  const details = { requested, largestFree };
+  if (errno === 0) {
+    const what = call.taken ?? `no free block of ${requested} ${call.unit}`;
+    return failure(
+      'ERR_NO_MEMORY',
+      `${what}: the largest is of ${largestFree} ${call.unit}${call.hint ?? ''}`,
+      details,
+    );
+  }
+  const name = getSystemErrorName(-errno);
+  const cause = Object.assign(new Error(`the operating system refused: ${name}`), {
+    code: name,
+    errno: -errno,
+  });
+  return failure('ERR_NO_MEMORY', `${requested} ${call.unit} cannot be had: ${name}`, {
+    ...details,
+    cause,
+  });
+}
