@@ -176,6 +176,8 @@ function rollUp({ force }) {
   const sources = newest([at('dist', 'index.d.ts'), at('dist', 'src'), config], (name) => name.endsWith('.d.ts'));
   if (!force && oldest([report]) >= sources) return;
   runTool('@microsoft/api-extractor/bin/api-extractor', ['run', '--local', '--config', 'api-extractor.json']);
+  // The roll-up indents what follows a trimmed comment ever deeper; the formatter sets that right.
+  runTool('oxfmt/bin/oxfmt', ['index.d.ts']);
   touch([report]);
 }
 
