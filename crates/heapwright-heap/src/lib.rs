@@ -1,1 +1,26 @@
-//! heapwright: see `Cargo.toml` for what this crate is.
+//! What stands between the wrapped allocators and JavaScript, and the engine of the `Heap`.
+//!
+//! | file | what it is |
+//! | --- | --- |
+//! | `live_table.rs` | start → size, alignment of every live block |
+//! | `ledger.rs` | ranges, live table, counters and state of one allocator; judges every range and free |
+//! | `arena.rs` | the control and data mapping of one range |
+//! | `mirror.rs`, `page_mirror.rs`, `id_mirror.rs` | a byte, page or id allocator behind all that |
+//! | `refusal.rs` | why a call was refused |
+//!
+//! Not here: the wrapped allocators (`heapwright-allocators` implements the traits of `heapwright-core`
+//! that this crate asks for), system calls (`heapwright-region`), anything about JavaScript.
+
+pub mod arena;
+mod id_mirror;
+mod ledger;
+pub mod live_table;
+mod mirror;
+mod page_mirror;
+mod refusal;
+
+pub use id_mirror::IdMirror;
+pub use ledger::{RANGE_END_MAX, Span, Stats};
+pub use mirror::{ByteRules, Mirror};
+pub use page_mirror::PageMirror;
+pub use refusal::{Outcome, Refusal};

@@ -1,0 +1,350 @@
+//! What every mirrored allocator keeps beside the wrapped one: ranges, live blocks, counters, state.
+//!
+//! It judges ranges before they are added and frees before they happen (HAZARDS section 0): the wrapped
+//! allocator is called only with values that are recorded here. The unit is the allocator's own, bytes,
+//! pages or ids, except that ranges of pages are in bytes.
+//!
+//! Invariants:
+//! 1. No two ranges overlap, none ends above 2^53.
+//! 2. `allocs - frees` is the number of live blocks; `requested` is the sum of their sizes.
+//! 3. A poisoned ledger refuses everything, for ever.
+//!
+//! Not here: the wrapped allocator, and any memory.
+
+use crate::{
+    live_table::{Block, LiveTable, Position},
+    refusal::{Outcome, Refusal},
+};
+
+/// No range ends above this: what a JavaScript number counts exactly.
+pub const RANGE_END_MAX: usize = 1 << 53;
+
+/// What the system says when memory for the live table is short.
+const ENOMEM: i32 = 12;
+
+/// A range that is managed, as the program knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First address or id.
+    pub start: usize,
+    /// In bytes or ids.
+    pub size: usize,
+}
+
+impl Span {
+    /// One past the last address or id.
+    pub fn end(self) -> usize {
+        self.start + self.size
+    }
+}
+
+/// Statistics of an allocator, in its own unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Managed.
+    pub total: usize,
+    /// Granted to live blocks, rounding included.
+    pub used: usize,
+    /// Asked for by live blocks.
+    pub requested: usize,
+    /// `total - used`.
+    pub available: usize,
+    /// The largest request (alignment 1) that succeeds now.
+    pub largest_free: usize,
+    /// Live blocks.
+    pub blocks: usize,
+    /// Allocations since `init`.
+    pub allocs: usize,
+    /// Frees since `init`.
+    pub frees: usize,
+    /// Requests that could not be met.
+    pub failures: usize,
+    /// The highest `used` so far.
+    pub peak_used: usize,
+}
+
+/// What one wrapped allocator reports of itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Totals {
+    pub(crate) total: usize,
+    pub(crate) used: usize,
+    pub(crate) largest_free: usize,
+}
+
+/// Ranges, live blocks, counters and state of one allocator.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) live: LiveTable,
+    spans: Vec<Span>,
+    requested: usize,
+    allocs: usize,
+    frees: usize,
+    failures: usize,
+    peak_used: usize,
+    poison: Option<Box<str>>,
+}
+
+impl Ledger {
+    /// The managed ranges, in order of addition.
+    pub(crate) fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+
+    /// Whether calls are served.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Closed`] before `init`, [`Refusal::Internal`] once poisoned.
+    #[inline]
+    pub(crate) fn ready(&self) -> Outcome {
+        if self.spans.is_empty() || self.poison.is_some() { self.not_ready() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn not_ready(&self) -> Outcome {
+        Err(if self.poison.is_some() { Refusal::Internal } else { Refusal::Closed })
+    }
+
+    /// Refuses everything from now on; the first cause stays.
+    pub(crate) fn poison(&mut self, cause: &str) {
+        self.poison.get_or_insert_with(|| cause.into());
+    }
+
+    /// Why everything is refused, if it is.
+    pub(crate) fn poisoned(&self) -> Option<&str> {
+        self.poison.as_deref()
+    }
+
+    /// Judges `[start, start + size)` before it is added; both must be multiples of `unit`.
+    ///
+    /// # Errors
+    ///
+    /// In this order: [`Refusal::InvalidParam`] for a range that can never be managed, or for a second
+    /// `init` (`first`); [`Refusal::Internal`] once poisoned; [`Refusal::Closed`] for an addition before
+    /// `init`; [`Refusal::Capacity`] above `limit` together; [`Refusal::MemoryOverlap`].
+    pub(crate) fn judge_span(
+        &mut self,
+        span: Span,
+        unit: usize,
+        limit: usize,
+        first: bool,
+    ) -> Outcome {
+        let end = span.start.checked_add(span.size).ok_or(Refusal::InvalidParam)?;
+        if span.size == 0
+            || end > RANGE_END_MAX
+            || !span.start.is_multiple_of(unit)
+            || !span.size.is_multiple_of(unit)
+        {
+            return Err(Refusal::InvalidParam);
+        }
+        if self.poison.is_some() {
+            return Err(Refusal::Internal);
+        }
+        match (first, self.spans.is_empty()) {
+            (true, false) => return Err(Refusal::InvalidParam),
+            (false, true) => return Err(Refusal::Closed),
+            _ => {}
+        }
+        let managed: usize = self.spans.iter().map(|other| other.size).sum();
+        if managed + span.size > limit {
+            return Err(Refusal::Capacity { limit });
+        }
+        if let Some(other) =
+            self.spans.iter().find(|other| other.start < end && span.start < other.end())
+        {
+            return Err(Refusal::MemoryOverlap { start: other.start, size: other.size });
+        }
+        self.spans.try_reserve(1).map_err(|_| self.short_of_memory(span.size))
+    }
+
+    /// Adds a range that [`judge_span`](Self::judge_span) has just accepted.
+    pub(crate) fn add_span(&mut self, span: Span) {
+        self.spans.push(span);
+    }
+
+    fn short_of_memory(&mut self, requested: usize) -> Refusal {
+        self.fail(Refusal::NoMemory { requested, errno: ENOMEM })
+    }
+
+    /// Counts `refusal` if it is one for lack of memory, and passes it on.
+    #[cold]
+    pub(crate) fn fail(&mut self, refusal: Refusal) -> Refusal {
+        if matches!(refusal, Refusal::NoMemory { .. }) {
+            self.failures += 1;
+        }
+        refusal
+    }
+
+    /// Makes room for `count` more live blocks, for a request of `requested`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoMemory`], counted.
+    #[inline]
+    pub(crate) fn make_room(&mut self, count: usize, requested: usize) -> Outcome {
+        match self.live.reserve(count) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.short_of_memory(requested)),
+        }
+    }
+
+    /// Records a new block for which there is room; `used` is that of the wrapped allocator now.
+    #[inline]
+    pub(crate) fn born(&mut self, start: usize, block: Block, used: usize) {
+        self.live.insert(start, block);
+        self.requested += block.size;
+        self.allocs += 1;
+        self.peak_used = self.peak_used.max(used);
+    }
+
+    /// Judges a free, or any call that names a live block.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotAllocated`] where no live block starts at `start`; [`Refusal::SizeMismatch`] where it
+    /// was allocated with another size or alignment than those given.
+    #[inline]
+    pub(crate) fn judge(
+        &self,
+        start: usize,
+        size: Option<usize>,
+        align: Option<usize>,
+    ) -> Outcome<(Position, Block)> {
+        let position = self.live.find(start).ok_or(Refusal::NotAllocated)?;
+        let block = self.live.block(position);
+        if size.is_some_and(|size| size != block.size)
+            || align.is_some_and(|align| align != block.align)
+        {
+            return Err(Refusal::SizeMismatch { size: block.size, align: block.align });
+        }
+        Ok((position, block))
+    }
+
+    /// Forgets a block that the wrapped allocator has freed.
+    #[inline]
+    pub(crate) fn died(&mut self, position: Position) {
+        let block = self.live.remove(position);
+        self.live.release_if_empty();
+        self.requested -= block.size;
+        self.frees += 1;
+    }
+
+    /// Records that a block has another size now, in place.
+    pub(crate) fn resized(&mut self, position: Position, size: usize, used: usize) {
+        let old = self.live.block(position);
+        self.live.set_size(position, size);
+        self.requested = self.requested - old.size + size;
+        self.peak_used = self.peak_used.max(used);
+    }
+
+    /// Records that a block has moved and has another size now. There is room: the old one goes first.
+    pub(crate) fn moved(&mut self, position: Position, start: usize, size: usize, used: usize) {
+        let old = self.live.remove(position);
+        self.live.insert(start, Block { size, align: old.align });
+        self.requested = self.requested - old.size + size;
+        self.peak_used = self.peak_used.max(used);
+    }
+
+    /// Finds the blocks of a batch of frees, each of which must be live and named once.
+    ///
+    /// # Errors
+    ///
+    /// The first that is not, with [`Refusal::NotAllocated`]; or [`Refusal::NoMemory`] for the list.
+    pub(crate) fn judge_batch(&mut self, starts: &[usize]) -> Result<(), (usize, Refusal)> {
+        let mut offender = None;
+        let mut marked = 0;
+        for &start in starts {
+            match self.live.find(start) {
+                Some(position) if self.live.mark(position) => marked += 1,
+                _ => {
+                    offender = Some(start);
+                    break;
+                }
+            }
+        }
+        for &start in &starts[..marked] {
+            if let Some(position) = self.live.find(start) {
+                self.live.unmark(position);
+            }
+        }
+        match offender {
+            Some(start) => Err((start, Refusal::NotAllocated)),
+            None => Ok(()),
+        }
+    }
+
+    /// The statistics, given what the wrapped allocator reports.
+    pub(crate) fn stats(&self, totals: Totals) -> Stats {
+        Stats {
+            total: totals.total,
+            used: totals.used,
+            requested: self.requested,
+            available: totals.total - totals.used,
+            largest_free: totals.largest_free,
+            blocks: self.live.len(),
+            allocs: self.allocs,
+            frees: self.frees,
+            failures: self.failures,
+            peak_used: self.peak_used,
+        }
+    }
+
+    /// Tests the invariants; `extent` gives the units that a block covers from its start, and `unit` how
+    /// many units of a range one unit of a block is (a page's bytes; else 1).
+    ///
+    /// # Errors
+    ///
+    /// A sentence about the first one that does not hold.
+    pub(crate) fn check(
+        &self,
+        totals: Totals,
+        unit: usize,
+        extent: impl Fn(usize, Block) -> usize,
+    ) -> Result<usize, String> {
+        self.live.check()?;
+        let blocks = self.live.sorted().map_err(|error| error.to_string())?;
+        let mut spans = self.spans.clone();
+        spans.sort_unstable_by_key(|span| span.start);
+        for (lower, upper) in spans.iter().zip(spans.iter().skip(1)) {
+            if lower.end() > upper.start {
+                return Err(format!("the ranges {lower:?} and {upper:?} overlap"));
+            }
+        }
+        let (mut requested, mut granted, mut previous_end) = (0, 0, 0);
+        for &(start, block) in &blocks {
+            let covered = extent(start, block);
+            let end = start + covered * unit;
+            let index = spans.partition_point(|span| span.start <= start);
+            if index == 0 || end > spans[index - 1].end() {
+                return Err(format!("the block {start:#x} of {block:?} lies in no range"));
+            }
+            if start < previous_end {
+                return Err(format!("the block {start:#x} overlaps the one before it"));
+            }
+            if !start.is_multiple_of(block.align) {
+                return Err(format!("the block {start:#x} of {block:?} is not aligned"));
+            }
+            previous_end = end;
+            requested += block.size;
+            granted += covered;
+        }
+        if requested != self.requested {
+            return Err(format!("{requested} are requested, {} are counted", self.requested));
+        }
+        if self.allocs - self.frees != blocks.len() {
+            let (allocs, frees) = (self.allocs, self.frees);
+            return Err(format!("{allocs} allocations and {frees} frees left {}", blocks.len()));
+        }
+        let managed: usize = self.spans.iter().map(|span| span.size).sum();
+        let Totals { total, used, largest_free } = totals;
+        if used < granted || used > total || total * unit > managed || largest_free > total - used {
+            return Err(format!(
+                "{granted} granted, {used} used, {total} in all of {managed}, {largest_free} free at once"
+            ));
+        }
+        if self.peak_used < used {
+            return Err(format!("{used} used, but at most {} so far", self.peak_used));
+        }
+        Ok(blocks.len())
+    }
+}

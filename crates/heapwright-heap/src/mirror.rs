@@ -1,0 +1,519 @@
+//! The mirror: a byte allocator whose metadata no view covers, with every call judged before it.
+//!
+//! ```text
+//!  alloc(size, align)                                dealloc(pos, size?, align?)
+//!    │ values, state                                   │ values, state
+//!    │ room in the live table                          │ live table: does a block start here? as said?
+//!    ▼                                                 ▼
+//!  crate on the control mapping ── address ──► pos     crate, told what the table says
+//! ```
+//!
+//! The wrapped crate runs on the control mapping of each range (`arena.rs`) and believes that it is the
+//! memory. What it answers is translated by one constant into the address that the program knows; what
+//! the program writes there goes to the data mapping, which the crate never sees. So the crate behaves
+//! exactly as it would alone, and nothing that the program does can damage it.
+//!
+//! Invariants ([`Mirror::check`]):
+//! 1. Every live block of the crate is in the live table, and no other.
+//! 2. The crate is told a size and an alignment only as it was told them when the block was made:
+//!    those of the table or, for a block that shrank where the crate could not, those of `kept`.
+//! 3. Room in the table is made before the crate is called, so that what the crate did is recorded
+//!    without a step that can fail.
+//! 4. The family is dropped before the arenas.
+//!
+//! Not here: pages and ids (`page_mirror.rs`, `id_mirror.rs`); which crate is wrapped.
+
+use std::{alloc::Layout, collections::HashMap, ptr, ptr::NonNull};
+
+use heapwright_core::{AllocError, ByteFamily};
+
+use crate::{
+    arena::{ALIGN_MAX, Arena, ControlPlacement, Memory, copy_data},
+    ledger::{Ledger, Span, Stats, Totals},
+    live_table::{Block, Position},
+    refusal::{Outcome, Refusal},
+};
+
+/// What a kind of byte allocator demands of its ranges.
+#[derive(Clone, Copy, Debug)]
+pub struct ByteRules {
+    /// What start and size of every range are multiples of.
+    pub unit: usize,
+    /// What the size of the first range is a multiple of.
+    pub first_size_unit: usize,
+    /// The most bytes in all ranges together.
+    pub limit: usize,
+    /// Where control mappings go.
+    pub placement: ControlPlacement,
+}
+
+impl ByteRules {
+    /// Ranges of whole pages of 4 KiB, placed as a buddy needs it, without a limit.
+    pub const BUDDY: Self = Self {
+        unit: 4096,
+        first_size_unit: 4096,
+        limit: usize::MAX,
+        placement: ControlPlacement::Natural,
+    };
+    /// Ranges of whole pages of 4 KiB, without a limit.
+    pub const TLSF: Self = Self { placement: ControlPlacement::Aligned, ..Self::BUDDY };
+    /// As a buddy; the first range in units of 32 KiB, 4 GiB together.
+    pub const SLAB: Self = Self { first_size_unit: 32 << 10, limit: 4 << 30, ..Self::BUDDY };
+}
+
+/// A byte allocator behind a mirror.
+///
+/// # Examples
+///
+/// See `docs/mirror.md`.
+#[derive(Debug)]
+pub struct Mirror<F> {
+    family: F,
+    ledger: Ledger,
+    /// Sizes that the crate believes in, of blocks that shrank in the table alone.
+    kept: HashMap<usize, usize>,
+    arenas: Vec<Arena>,
+    rules: ByteRules,
+    memory: Memory,
+}
+
+impl<F: ByteFamily> Mirror<F> {
+    /// Puts `family`, which manages nothing yet, behind a mirror.
+    pub fn new(family: F, rules: ByteRules, memory: Memory) -> Self {
+        Self {
+            family,
+            ledger: Ledger::default(),
+            kept: HashMap::new(),
+            arenas: Vec::new(),
+            rules,
+            memory,
+        }
+    }
+
+    /// The wrapped allocator, to look at.
+    pub fn family(&self) -> &F {
+        &self.family
+    }
+
+    /// The managed ranges, in order of addition.
+    pub fn spans(&self) -> &[Span] {
+        self.ledger.spans()
+    }
+
+    /// The ranges with their mappings, in order of addition.
+    pub fn arenas(&self) -> &[Arena] {
+        &self.arenas
+    }
+
+    /// The range of that index, to give it its memory.
+    pub fn arena_mut(&mut self, index: usize) -> Option<&mut Arena> {
+        self.arenas.get_mut(index)
+    }
+
+    /// Refuses everything from now on, because of `cause`.
+    pub fn poison(&mut self, cause: &str) {
+        self.ledger.poison(cause);
+    }
+
+    /// Why everything is refused, if it is.
+    pub fn poisoned(&self) -> Option<&str> {
+        self.ledger.poisoned()
+    }
+
+    /// Starts to manage `[start, start + size)`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::InvalidParam`] for a range that the kind cannot manage, and for a second `init`;
+    /// [`Refusal::Capacity`]; [`Refusal::NoMemory`] where the system maps no more.
+    pub fn init(&mut self, start: usize, size: usize) -> Outcome {
+        if !size.is_multiple_of(self.rules.first_size_unit) {
+            return Err(Refusal::InvalidParam);
+        }
+        self.manage(start, size, true)
+    }
+
+    /// Manages one more range, apart from all others.
+    ///
+    /// # Errors
+    ///
+    /// As [`init`](Self::init); [`Refusal::Closed`] before it; [`Refusal::MemoryOverlap`].
+    pub fn add_memory(&mut self, start: usize, size: usize) -> Outcome {
+        self.manage(start, size, false)
+    }
+
+    fn manage(&mut self, start: usize, size: usize, first: bool) -> Outcome {
+        if start == 0 {
+            return Err(Refusal::InvalidParam);
+        }
+        let span = Span { start, size };
+        self.ledger.judge_span(span, self.rules.unit, self.rules.limit, first)?;
+        self.arenas
+            .try_reserve(1)
+            .map_err(|_| self.ledger.fail(Refusal::NoMemory { requested: size, errno: 0 }))?;
+        let arena = Arena::map(start, size, self.rules.placement, self.memory)
+            .map_err(|error| self.ledger.fail(Refusal::of_system(&error, size)))?;
+        let base = arena.control_base().ok_or(Refusal::Internal)?.expose();
+        let added = if first {
+            // SAFETY: the control mapping is writable, the crate's alone, and `self.arenas` keeps it
+            // until the family is dropped (invariant 4).
+            unsafe { self.family.init(base, size) }
+        } else {
+            // SAFETY: as above.
+            unsafe { self.family.add_memory(base, size) }
+        };
+        // A range that was refused is known to no one: its mappings go with `arena`.
+        added.map_err(|error| self.ledger.fail(Refusal::of(error, size)))?;
+        self.arenas.push(arena);
+        self.ledger.add_span(span);
+        Ok(())
+    }
+
+    /// Allocates `size` bytes at a multiple of `align`.
+    ///
+    /// # Time Complexity
+    ///
+    /// That of the crate, plus constant on average.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::InvalidParam`] for a size of 0 and an alignment that is no power of two or above
+    /// [`ALIGN_MAX`]; [`Refusal::Closed`]; [`Refusal::NoMemory`].
+    #[inline]
+    pub fn alloc(&mut self, size: usize, align: usize) -> Outcome<usize> {
+        let layout = layout_of(size, align)?;
+        self.ledger.ready()?;
+        self.ledger.make_room(1, size)?;
+        let pos = self.take(layout)?;
+        self.ledger.born(pos, Block { size, align }, self.family.used_bytes());
+        Ok(pos)
+    }
+
+    /// Takes a block from the crate; the caller records it.
+    #[inline]
+    fn take(&mut self, layout: Layout) -> Outcome<usize> {
+        match self.family.alloc(layout) {
+            Ok(block) => self.program_address(block),
+            Err(error) => Err(self.ledger.fail(Refusal::of(error, layout.size()))),
+        }
+    }
+
+    /// As [`alloc`](Self::alloc), and the bytes of the block are 0.
+    ///
+    /// # Errors
+    ///
+    /// As there; [`Refusal::Unsupported`] where the memory of the range has not been provided.
+    pub fn alloc_zeroed(&mut self, size: usize, align: usize) -> Outcome<usize> {
+        layout_of(size, align)?;
+        self.ledger.ready()?;
+        self.has_memory()?;
+        let pos = self.alloc(size, align)?;
+        if let Some(arena) = self.arena_of(pos) {
+            arena.zero(pos, size);
+        }
+        Ok(pos)
+    }
+
+    /// Frees the block at `pos`; a `size` or `align` given must be the one recorded.
+    ///
+    /// # Time Complexity
+    ///
+    /// That of the crate, plus constant on average.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Closed`], [`Refusal::NotAllocated`], [`Refusal::SizeMismatch`].
+    #[inline]
+    pub fn dealloc(&mut self, pos: usize, size: Option<usize>, align: Option<usize>) -> Outcome {
+        self.ledger.ready()?;
+        let (position, block) = self.ledger.judge(pos, size, align)?;
+        self.give_back(pos, position, block)
+    }
+
+    #[inline]
+    fn give_back(&mut self, pos: usize, position: Position, block: Block) -> Outcome {
+        let layout = self.crate_layout(pos, position, block)?;
+        let address = self.control_address(pos)?;
+        // SAFETY: the table says that the block is live (bullet 1) and how the crate knows it (bullet 2).
+        if unsafe { self.family.dealloc(address, layout) }.is_err() {
+            return Err(self.broken("the crate does not know a live block"));
+        }
+        if self.ledger.live.is_kept(position) {
+            self.kept.remove(&pos);
+        }
+        self.ledger.died(position);
+        Ok(())
+    }
+
+    /// Gives the block at `pos` another size, in place or elsewhere, with its contents up to the smaller
+    /// size and its alignment.
+    ///
+    /// # Time Complexity
+    ///
+    /// That of the crate, plus linear in the smaller size where the block moves.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::InvalidParam`] for a size of 0; [`Refusal::Closed`]; [`Refusal::NotAllocated`];
+    /// [`Refusal::NoMemory`]; the old block is as it was then.
+    pub fn realloc(&mut self, pos: usize, new_size: usize) -> Outcome<usize> {
+        layout_of(new_size, 1)?;
+        self.ledger.ready()?;
+        self.has_memory()?;
+        let (position, block) = self.ledger.judge(pos, None, None)?;
+        if new_size == block.size {
+            return Ok(pos);
+        }
+        layout_of(new_size, block.align)?;
+        let layout = self.crate_layout(pos, position, block)?;
+        let address = self.control_address(pos)?;
+        // SAFETY: the table says that the block is live (bullet 1) and how the crate knows it (bullet 2).
+        match unsafe { self.family.resize(address, layout, new_size) } {
+            Ok(new_address) => {
+                let new_pos = self.program_address(new_address)?;
+                if self.ledger.live.is_kept(position) {
+                    self.ledger.live.set_kept(position, false);
+                    self.kept.remove(&pos);
+                }
+                let used = self.family.used_bytes();
+                if new_pos == pos {
+                    self.ledger.resized(position, new_size, used);
+                } else {
+                    self.move_contents(pos, new_pos, block.size.min(new_size));
+                    self.ledger.moved(position, new_pos, new_size, used);
+                }
+                Ok(new_pos)
+            }
+            Err(AllocError::NoMemory) if new_size <= layout.size() => {
+                self.keep(pos, position, layout.size(), new_size)
+            }
+            Err(error) => Err(self.ledger.fail(Refusal::of(error, new_size))),
+        }
+    }
+
+    /// Lets a block shrink (or grow back) inside the size under which the crate holds it.
+    fn keep(
+        &mut self,
+        pos: usize,
+        position: Position,
+        crate_size: usize,
+        new_size: usize,
+    ) -> Outcome<usize> {
+        if !self.ledger.live.is_kept(position) {
+            self.kept.try_reserve(1).map_err(|_| {
+                self.ledger.fail(Refusal::NoMemory { requested: new_size, errno: 0 })
+            })?;
+            self.kept.insert(pos, crate_size);
+            self.ledger.live.set_kept(position, true);
+        }
+        self.ledger.resized(position, new_size, self.family.used_bytes());
+        Ok(pos)
+    }
+
+    /// Moves the data of a block that the crate has moved; what the crate copied meant nothing.
+    fn move_contents(&mut self, pos: usize, new_pos: usize, size: usize) {
+        let (Some(from), Some(to)) = (self.arena_of(pos), self.arena_of(new_pos)) else { return };
+        if let (Some(from), Some(to)) = (from.data_at(pos), to.data_at(new_pos)) {
+            // SAFETY: `size` is at most the size of either block, and each lies inside its range.
+            unsafe { copy_data(from, to, size) };
+        }
+        to.forget_control(new_pos, size);
+    }
+
+    /// Allocates `count` blocks, all or none.
+    ///
+    /// # Errors
+    ///
+    /// As [`alloc`](Self::alloc), and [`Refusal::InvalidParam`] for a `size * count` above 2^53.
+    pub fn alloc_many(&mut self, size: usize, align: usize, count: usize) -> Outcome<Vec<usize>> {
+        let layout = layout_of(size, align)?;
+        let requested =
+            size.checked_mul(count).filter(|&all| all <= 1 << 53).ok_or(Refusal::InvalidParam)?;
+        self.ledger.ready()?;
+        if requested > self.family.available_bytes() {
+            return Err(self.ledger.fail(Refusal::NoMemory { requested, errno: 0 }));
+        }
+        self.ledger.make_room(count, requested)?;
+        let mut taken = Vec::new();
+        taken
+            .try_reserve_exact(count)
+            .map_err(|_| self.ledger.fail(Refusal::NoMemory { requested, errno: 0 }))?;
+        for _ in 0..count {
+            match self.family.alloc(layout) {
+                Ok(block) => taken.push(self.program_address(block)?),
+                Err(error) => {
+                    self.undo(layout, &taken)?;
+                    return Err(self.ledger.fail(Refusal::of(error, requested)));
+                }
+            }
+        }
+        let used = self.family.used_bytes();
+        for &pos in &taken {
+            self.ledger.born(pos, Block { size, align }, used);
+        }
+        Ok(taken)
+    }
+
+    /// Gives blocks that were never recorded back to the crate, the last first.
+    fn undo(&mut self, layout: Layout, taken: &[usize]) -> Outcome {
+        for &pos in taken.iter().rev() {
+            let address = self.control_address(pos)?;
+            // SAFETY: the crate made this block with `layout` during this call.
+            if unsafe { self.family.dealloc(address, layout) }.is_err() {
+                return Err(self.broken("the crate does not know the block it has just made"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees all of `positions`, or none.
+    ///
+    /// # Errors
+    ///
+    /// The position that is not live or named twice, with [`Refusal::NotAllocated`]; [`Refusal::Closed`].
+    pub fn dealloc_many(&mut self, positions: &[usize]) -> Result<(), (usize, Refusal)> {
+        self.ledger.ready().map_err(|refusal| (0, refusal))?;
+        self.ledger.judge_batch(positions)?;
+        for &pos in positions {
+            self.dealloc(pos, None, None).map_err(|refusal| (pos, refusal))?;
+        }
+        Ok(())
+    }
+
+    /// The live block at `pos`, and the bytes of it that may be used.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Closed`], [`Refusal::NotAllocated`].
+    pub fn lookup(&self, pos: usize) -> Outcome<(Block, usize)> {
+        self.ledger.ready()?;
+        let (position, block) = self.ledger.judge(pos, None, None)?;
+        let layout = self.crate_layout(pos, position, block)?;
+        Ok((block, self.family.usable_size(layout)))
+    }
+
+    /// The largest request with alignment 1 that succeeds now.
+    pub fn largest_free(&self) -> usize {
+        self.family.largest_free(1)
+    }
+
+    /// The statistics.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Closed`], [`Refusal::Internal`].
+    pub fn stats(&self) -> Outcome<Stats> {
+        self.ledger.ready()?;
+        Ok(self.ledger.stats(self.totals()))
+    }
+
+    fn totals(&self) -> Totals {
+        Totals {
+            total: self.family.total_bytes(),
+            used: self.family.used_bytes(),
+            largest_free: self.family.largest_free(1),
+        }
+    }
+
+    /// Every live block, ascending.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Closed`]; [`Refusal::NoMemory`] for the list.
+    pub fn blocks(&self) -> Outcome<Vec<(usize, Block)>> {
+        self.ledger.ready()?;
+        self.ledger
+            .live
+            .sorted()
+            .map_err(|_| Refusal::NoMemory { requested: self.ledger.live.len(), errno: 0 })
+    }
+
+    /// Tests all invariants, and answers with the number of live blocks. Changes nothing.
+    ///
+    /// # Time Complexity
+    ///
+    /// `O(n log n)` in the live blocks.
+    ///
+    /// # Errors
+    ///
+    /// A sentence about the first one that does not hold.
+    pub fn check(&self) -> Result<usize, String> {
+        self.ledger.check(self.totals(), 1, |start, block| {
+            let size = self.kept.get(&start).copied().unwrap_or(block.size);
+            Layout::from_size_align(size, block.align)
+                .map_or(usize::MAX >> 1, |layout| self.family.usable_size(layout))
+        })?;
+        let kept = self.ledger.live.iter().filter(|&(start, _)| {
+            self.ledger.live.find(start).is_some_and(|at| self.ledger.live.is_kept(at))
+        });
+        if kept.count() != self.kept.len() {
+            return Err("a block is noted as kept and has no size, or the other way round".into());
+        }
+        Ok(self.ledger.live.len())
+    }
+
+    /// Whether every range has the memory that was announced.
+    #[inline]
+    fn has_memory(&self) -> Outcome {
+        if self.arenas.iter().any(Arena::awaits_memory) {
+            return Err(Refusal::Unsupported);
+        }
+        Ok(())
+    }
+
+    /// How the crate knows the block at `pos`.
+    #[inline]
+    fn crate_layout(&self, pos: usize, position: Position, block: Block) -> Outcome<Layout> {
+        let size = if self.ledger.live.is_kept(position) {
+            *self.kept.get(&pos).ok_or(Refusal::Internal)?
+        } else {
+            block.size
+        };
+        Layout::from_size_align(size, block.align).map_err(|_| Refusal::Internal)
+    }
+
+    #[inline]
+    fn arena_of(&self, pos: usize) -> Option<&Arena> {
+        self.arenas.iter().find(|arena| arena.contains(pos))
+    }
+
+    /// Where the crate keeps the block that the program knows at `pos`.
+    #[inline]
+    fn control_address(&self, pos: usize) -> Outcome<NonNull<u8>> {
+        let arena = self.arena_of(pos).ok_or(Refusal::Internal)?;
+        let base = arena.control_base().ok_or(Refusal::Internal)?.expose();
+        let address = ptr::with_exposed_provenance_mut(base + (pos - arena.start()));
+        NonNull::new(address).ok_or(Refusal::Internal)
+    }
+
+    /// Where the program knows the block that the crate keeps at `address`.
+    #[inline]
+    fn program_address(&mut self, address: NonNull<u8>) -> Outcome<usize> {
+        let address = address.addr().get();
+        let found = self.arenas.iter().find_map(|arena| {
+            let offset = address.wrapping_sub(arena.control_base()?.expose());
+            (offset < arena.size()).then(|| arena.start() + offset)
+        });
+        found.ok_or_else(|| self.broken("the crate answered with an address of no range"))
+    }
+
+    #[cold]
+    fn broken(&mut self, cause: &str) -> Refusal {
+        self.ledger.poison(cause);
+        Refusal::Internal
+    }
+}
+
+/// Size and alignment as a layout.
+///
+/// # Errors
+///
+/// [`Refusal::InvalidParam`] for a size of 0 or above what an address can span, and for an alignment that
+/// is no power of two or above [`ALIGN_MAX`].
+#[inline]
+fn layout_of(size: usize, align: usize) -> Outcome<Layout> {
+    if size == 0 || align > ALIGN_MAX {
+        return Err(Refusal::InvalidParam);
+    }
+    Layout::from_size_align(size, align).map_err(|_| Refusal::InvalidParam)
+}
