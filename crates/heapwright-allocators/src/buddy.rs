@@ -22,7 +22,7 @@ use core::{alloc::Layout, fmt, mem::MaybeUninit, ptr, ptr::NonNull};
 
 use buddy_system_allocator::Heap;
 use heapwright_core::{
-    AllocError, AllocResult, BaseAllocator, ByteAllocator, align_up, is_aligned,
+    AllocError, AllocResult, BaseAllocator, ByteAllocator, ByteFamily, align_up, is_aligned,
 };
 
 use crate::ranges::Ranges;
@@ -219,4 +219,15 @@ fn rounded_layout(layout: Layout) -> Option<Layout> {
         return None;
     }
     Layout::from_size_align(size, 1).ok()
+}
+
+impl ByteFamily for BuddyByteAllocator {
+    #[inline]
+    fn usable_size(&self, layout: Layout) -> usize {
+        Self::usable_size(self, layout)
+    }
+
+    fn largest_free(&self, align: usize) -> usize {
+        Self::largest_free(self, align)
+    }
 }

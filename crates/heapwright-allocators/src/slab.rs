@@ -17,7 +17,9 @@
 
 use core::{alloc::Layout, fmt, mem::MaybeUninit, ptr, ptr::NonNull};
 
-use heapwright_core::{AllocError, AllocResult, BaseAllocator, ByteAllocator, is_aligned};
+use heapwright_core::{
+    AllocError, AllocResult, BaseAllocator, ByteAllocator, ByteFamily, is_aligned,
+};
 use slab_allocator::Heap;
 
 use crate::ranges::Ranges;
@@ -363,4 +365,15 @@ fn place(layout: Layout) -> Option<Place> {
         return None;
     }
     Layout::from_size_align(rounded, 1).ok().map(Place::Buddy)
+}
+
+impl ByteFamily for SlabByteAllocator {
+    #[inline]
+    fn usable_size(&self, layout: Layout) -> usize {
+        Self::usable_size(self, layout)
+    }
+
+    fn largest_free(&self, align: usize) -> usize {
+        Self::largest_free(self, align)
+    }
 }

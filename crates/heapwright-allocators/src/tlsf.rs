@@ -26,7 +26,7 @@ use core::{
 };
 
 use heapwright_core::{
-    AllocError, AllocResult, BaseAllocator, ByteAllocator, align_down, align_up,
+    AllocError, AllocResult, BaseAllocator, ByteAllocator, ByteFamily, align_down, align_up,
 };
 use rlsf::{GRANULARITY, Tlsf};
 
@@ -330,4 +330,25 @@ unsafe fn block_bytes(pos: NonNull<u8>, layout: Layout) -> usize {
         pos.addr().get() - unsafe { pad.read() }
     };
     (lead + layout.size()).next_multiple_of(GRANULARITY)
+}
+
+impl ByteFamily for TlsfByteAllocator {
+    #[inline]
+    fn usable_size(&self, layout: Layout) -> usize {
+        Self::usable_size(self, layout)
+    }
+
+    fn largest_free(&self, align: usize) -> usize {
+        Self::largest_free(self, align)
+    }
+
+    unsafe fn resize(
+        &mut self,
+        pos: NonNull<u8>,
+        layout: Layout,
+        new_size: usize,
+    ) -> AllocResult<NonNull<u8>> {
+        // SAFETY: the caller's bullets are the same.
+        unsafe { self.realloc(pos, layout, new_size) }
+    }
 }
