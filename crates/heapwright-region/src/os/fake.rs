@@ -27,12 +27,20 @@ struct Page {
     owner: usize,
 }
 
-/// What the global allocator gave for one `reserve`, until its last page is released.
+/// What the global allocator gave for one `reserve`, until its last page is released or the last
+/// clone of the system is gone.
 #[derive(Debug)]
 struct Allocation {
     base: NonNull<u8>,
     layout: Layout,
     pages: usize,
+}
+
+impl Drop for Allocation {
+    fn drop(&mut self) {
+        // SAFETY: `reserve` allocated it with this layout; nobody else frees it.
+        unsafe { dealloc(self.base.as_ptr(), self.layout) };
+    }
 }
 
 // SAFETY: the allocation belongs to the state, whose lock orders every use of it.
@@ -179,11 +187,7 @@ unsafe impl Os for FakeOs {
             let Some(allocation) = state.allocations.get_mut(&page.owner) else { continue };
             allocation.pages -= 1;
             if allocation.pages == 0 {
-                let (base, layout) = (allocation.base, allocation.layout);
                 state.allocations.remove(&page.owner);
-                // SAFETY: allocated by `reserve` with this layout, removed from the state just
-                // now, and none of its pages is mapped any more.
-                unsafe { dealloc(base.as_ptr(), layout) };
             }
         }
         Ok(())
