@@ -3,8 +3,8 @@
 
 use heapwright_testkit::prng::{Prng, seed};
 
+use crate::os::Os;
 use crate::os::fake::FakeOs;
-use crate::os::{Os, SystemOs};
 use crate::{Access, Advice, Placement, Region};
 
 const PAGES: usize = 24;
@@ -138,7 +138,7 @@ fn agrees_with_the_model_on_the_fake_system() {
 fn agrees_with_the_model_on_the_real_system() {
     let mut prng = Prng::new(seed(0x5EED_0002));
     for _ in 0..4 {
-        let mut model = Model::new(SystemOs, &mut prng);
+        let mut model = Model::new(crate::os::SystemOs, &mut prng);
         for _ in 0..STEPS {
             model.step(&mut prng);
             model.check();
