@@ -20,7 +20,8 @@ const specs = ['buddy', 'tlsf', 'slab', 'bitmap', 'id', 'two-level', 'heap', 'po
 
 const build = setup('asan', '-Zsanitizer=address', {
   // The faults that some tests provoke are judged by their parents, not by the runtime.
-  ASAN_OPTIONS: 'handle_segv=0:handle_sigbus=0:detect_stack_use_after_return=1:quarantine_size_mb=32',
+  ASAN_OPTIONS:
+    'handle_segv=0:handle_sigbus=0:detect_stack_use_after_return=1:quarantine_size_mb=32',
 });
 
 /** The shared runtime of gcc; rustc brings a static one only, which a library cannot link. */
@@ -68,5 +69,6 @@ const args = process.argv.slice(2);
 const results = [];
 if (args[0] !== 'addon') results.push(await testCrates(build, args));
 if (args.length === 0) results.push(...(await testAddon(specs)));
-if (args[0] === 'addon') results.push(...(await testAddon(args.length > 1 ? args.slice(1) : specs)));
+if (args[0] === 'addon')
+  results.push(...(await testAddon(args.length > 1 ? args.slice(1) : specs)));
 finish('asan', results);

@@ -31,12 +31,21 @@ const chosen = cut > 0 ? args.slice(0, cut) : Object.keys(crates);
 const results = [];
 for (const crate of chosen) {
   const flags = crates[crate];
-  if (flags === undefined) fail(`no such crate: ${crate}; there are ${Object.keys(crates).join(', ')}`);
+  if (flags === undefined)
+    fail(`no such crate: ${crate}; there are ${Object.keys(crates).join(', ')}`);
   results.push(
     await counted(
       'cargo',
-      ['+nightly', 'miri', 'test', '--locked', '--no-fail-fast', '--lib', '-p', `heapwright-${crate}`]
-        .concat(args.slice(cut)),
+      [
+        '+nightly',
+        'miri',
+        'test',
+        '--locked',
+        '--no-fail-fast',
+        '--lib',
+        '-p',
+        `heapwright-${crate}`,
+      ].concat(args.slice(cut)),
       {
         ...process.env,
         MIRIFLAGS: `${flags} -Zmiri-disable-isolation`,

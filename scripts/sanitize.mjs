@@ -101,7 +101,8 @@ export async function testCrates(build, args) {
   const cut = args.includes('--') ? args.indexOf('--') : args.length;
   const chosen = args.slice(0, cut);
   const unknown = chosen.filter((crate) => !crates.includes(crate));
-  if (unknown.length > 0) fail(`no such crate: ${unknown.join(', ')}; there are ${crates.join(', ')}`);
+  if (unknown.length > 0)
+    fail(`no such crate: ${unknown.join(', ')}; there are ${crates.join(', ')}`);
   const packages = (chosen.length > 0 ? chosen : crates)
     .filter((crate) => existsSync(join(root, 'crates', `heapwright-${crate}`)))
     .flatMap((crate) => ['-p', `heapwright-${crate}`]);
