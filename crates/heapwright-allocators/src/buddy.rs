@@ -102,6 +102,9 @@ impl BuddyByteAllocator {
 
     fn check_range(&mut self, start: usize, size: usize) -> AllocResult {
         self.ranges.check(start, size)?;
+        if start == 0 {
+            return Err(AllocError::InvalidParam);
+        }
         let first = align_up(start, BLOCK_SIZE_MIN).ok_or(AllocError::InvalidParam)?;
         match first.checked_add(BLOCK_SIZE_MIN) {
             Some(end) if end <= start + size => Ok(()),

@@ -5,9 +5,10 @@
 //! | [`BuddyByteAllocator`] | `buddy_system_allocator::Heap` | `buddy` |
 //! | [`TlsfByteAllocator`] | `rlsf::Tlsf` | `tlsf` |
 //! | [`SlabByteAllocator`] | `ax_slab_allocator::Heap` | `slab` |
+//! | [`BitmapPageAllocator`], [`BitmapIdAllocator`] | `bitmap_allocator::BitAlloc` | `bitmap` |
 //!
 //! The same operations on the bare crate and through the wrapper give the same offsets, block for block;
-//! `tests/exactness.rs` compares them step by step. What a wrapper adds lies around the calls: every
+//! `tests/families/exactness.rs` compares them step by step. What a wrapper adds lies around the calls: every
 //! parameter is checked before anything changes, ranges never overlap, statistics count what is really
 //! granted, and `largest_free` names the largest request that succeeds now. `docs/families.md` says why
 //! each addition is there and what it costs.
@@ -23,17 +24,31 @@
 
 extern crate alloc;
 
+#[cfg(feature = "bitmap")]
+mod bitmap;
 #[cfg(feature = "buddy")]
 mod buddy;
-#[cfg(any(feature = "buddy", feature = "tlsf", feature = "slab"))]
+#[cfg(feature = "bitmap")]
+mod id;
+#[cfg(any(feature = "buddy", feature = "tlsf", feature = "slab", feature = "bitmap"))]
 mod ranges;
+#[cfg(feature = "bitmap")]
+mod run_index;
 #[cfg(feature = "slab")]
 mod slab;
 #[cfg(feature = "tlsf")]
 mod tlsf;
+#[cfg(feature = "bitmap")]
+mod unit_map;
+#[cfg(feature = "bitmap")]
+mod zeroed;
 
+#[cfg(feature = "bitmap")]
+pub use bitmap::{BitmapPageAllocator, PAGE_COUNT_MAX};
 #[cfg(feature = "buddy")]
 pub use buddy::BuddyByteAllocator;
+#[cfg(feature = "bitmap")]
+pub use id::{BitmapIdAllocator, ID_COUNT_MAX};
 #[cfg(feature = "slab")]
 pub use slab::{SLAB_CLASS_COUNT, SlabByteAllocator, SlabClassUse};
 #[cfg(feature = "tlsf")]

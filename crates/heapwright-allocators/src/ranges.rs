@@ -1,4 +1,4 @@
-//! The ranges that a byte allocator manages, kept apart from the crate that manages them.
+//! The ranges that an allocator manages, kept apart from the crate that manages them.
 //!
 //! No wrapped crate notices a range that it was given before: one address then gets two owners. Here every
 //! new range is compared with all earlier ones.
@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use heapwright_core::{AllocError, AllocResult};
 
-/// The end of the highest range that can be memory: no object of Rust is larger than `isize::MAX`.
+/// Where the highest range ends at most, so that no sum below overflows.
 const END_MAX: usize = isize::MAX as usize;
 
 /// One managed range, `[start, end)`.
@@ -32,9 +32,31 @@ impl Ranges {
     }
 
     /// Whether no range was added yet.
+    #[cfg(any(feature = "buddy", feature = "tlsf", feature = "slab"))]
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.spans.is_empty()
+    }
+
+    /// Whether `[start, end)` lies in managed ranges, where ranges that touch count as one.
+    ///
+    /// # Time Complexity
+    ///
+    /// Logarithmic in the number of ranges, linear in those that the run spans.
+    #[cfg(feature = "bitmap")]
+    pub(crate) fn contain_run(&self, start: usize, end: usize) -> bool {
+        let mut reached = start;
+        let first = self.spans.partition_point(|span| span.end <= start);
+        for span in &self.spans[first..] {
+            if span.start > reached {
+                return false;
+            }
+            if span.end >= end {
+                return true;
+            }
+            reached = span.end;
+        }
+        false
     }
 
     /// Whether `pos` lies in a managed range.
@@ -57,11 +79,11 @@ impl Ranges {
     ///
     /// # Errors
     ///
-    /// [`AllocError::InvalidParam`] for a range that is empty, starts at 0 or cannot be memory;
+    /// [`AllocError::InvalidParam`] for a range that is empty or reaches too high;
     /// [`AllocError::MemoryOverlap`] where it shares a byte with another.
     pub(crate) fn check(&mut self, start: usize, size: usize) -> AllocResult {
         let end = start.checked_add(size).ok_or(AllocError::InvalidParam)?;
-        if start == 0 || size == 0 || end > END_MAX {
+        if size == 0 || end > END_MAX {
             return Err(AllocError::InvalidParam);
         }
         if self.spans.iter().any(|span| span.start < end && start < span.end) {
@@ -82,6 +104,21 @@ impl Ranges {
 mod tests {
     use super::*;
 
+    #[cfg(feature = "bitmap")]
+    #[test]
+    fn joins_ranges_that_touch_for_runs() {
+        let mut ranges = Ranges::new();
+        for start in [200, 100, 400] {
+            ranges.add(start, 100);
+        }
+        assert!(ranges.contain_run(100, 300));
+        assert!(ranges.contain_run(199, 201));
+        assert!(!ranges.contain_run(99, 101));
+        assert!(!ranges.contain_run(299, 301));
+        assert!(!ranges.contain_run(299, 401));
+        assert!(!ranges.contain_run(500, 501));
+    }
+
     #[test]
     fn knows_what_lies_inside() {
         let mut ranges = Ranges::new();
@@ -97,13 +134,13 @@ mod tests {
     }
 
     #[test]
-    fn refuses_overlaps_and_what_cannot_be_memory() {
+    fn refuses_overlaps_and_what_reaches_too_high() {
         let mut ranges = Ranges::new();
         ranges.add(1000, 100);
         for (start, size) in [(1000, 100), (999, 2), (1099, 1), (1050, 1), (900, 300)] {
             assert_eq!(ranges.check(start, size), Err(AllocError::MemoryOverlap));
         }
-        for (start, size) in [(0, 100), (5, 0), (usize::MAX, 1), (usize::MAX, 2), (1, END_MAX)] {
+        for (start, size) in [(5, 0), (usize::MAX, 1), (usize::MAX, 2), (1, END_MAX)] {
             assert_eq!(ranges.check(start, size), Err(AllocError::InvalidParam));
         }
         assert_eq!(ranges.check(1100, 1), Ok(()));

@@ -203,7 +203,7 @@ impl SlabByteAllocator {
     }
 
     fn check_range(&mut self, start: usize, size: usize, unit: usize) -> AllocResult {
-        if !is_aligned(start, PAGE_SIZE) || !is_aligned(size, unit) {
+        if start == 0 || !is_aligned(start, PAGE_SIZE) || !is_aligned(size, unit) {
             return Err(AllocError::InvalidParam);
         }
         self.ranges.check(start, size)

@@ -179,6 +179,9 @@ impl TlsfByteAllocator {
     /// Judges a range and answers with the pool in it that the crate will make.
     fn check_range(&mut self, start: usize, size: usize) -> AllocResult<NonNull<[u8]>> {
         self.ranges.check(start, size)?;
+        if start == 0 {
+            return Err(AllocError::InvalidParam);
+        }
         let first = align_up(start, GRANULARITY).ok_or(AllocError::InvalidParam)?;
         let end = align_down(start + size, GRANULARITY);
         if end.checked_sub(first).is_none_or(|pool_size| pool_size < POOL_SIZE_MIN) {
@@ -312,7 +315,7 @@ const fn list_size_min(size: usize) -> usize {
 /// The bytes of the whole block behind the allocation at `pos`: header, padding, payload, rounding.
 ///
 /// Where there is padding, its last word is the address of the header; this is the layout of rlsf 0.2.3,
-/// the version that `Cargo.toml` demands, and `tests/accounting.rs` compares the sums with the crate's own
+/// the version that `Cargo.toml` demands, and `tests/families/accounting.rs` compares the sums with the crate's own
 /// walk over its blocks.
 ///
 /// # Safety

@@ -2,9 +2,10 @@
 //!
 //! Random tests print their seed and take it back through `HEAPWRIGHT_SEED`; `HEAPWRIGHT_TORTURE=1` runs
 //! them at full size.
-#![cfg(all(feature = "buddy", feature = "tlsf", feature = "slab"))]
+#![cfg(all(feature = "buddy", feature = "tlsf", feature = "slab", feature = "bitmap"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod accounting;
 mod exactness;
+mod pages;
 mod support;
