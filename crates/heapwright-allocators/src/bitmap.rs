@@ -57,7 +57,8 @@ pub struct BitmapPageAllocator {
     units: Option<UnitMap>,
     /// The ranges as they were given, not rounded to pages.
     ranges: Ranges,
-    page_size: usize,
+    /// The page size as a power of two: a division costs more than the rest of a call.
+    page_log2: u32,
     capacity_pages: usize,
 }
 
@@ -81,7 +82,8 @@ impl BitmapPageAllocator {
         if !page_size.is_power_of_two() || capacity_pages > PAGE_COUNT_MAX {
             return Err(AllocError::InvalidParam);
         }
-        Ok(Self { units: None, ranges: Ranges::new(), page_size, capacity_pages })
+        let page_log2 = page_size.trailing_zeros();
+        Ok(Self { units: None, ranges: Ranges::new(), page_log2, capacity_pages })
     }
 
     /// Pages that the map can hold, counted from [`origin`](Self::origin); 0 before `init`.
@@ -91,7 +93,7 @@ impl BitmapPageAllocator {
 
     /// The lowest address that the map can hold; 0 before `init`.
     pub fn origin(&self) -> usize {
-        self.units.as_ref().map_or(0, |units| units.first() * self.page_size)
+        self.units.as_ref().map_or(0, |units| units.first() << self.page_log2)
     }
 
     /// The largest `count` for which `alloc_pages` succeeds now with an alignment of one page.
@@ -118,8 +120,8 @@ impl BitmapPageAllocator {
 
     /// Whether the page at `pos` is allocated; `false` for what is no page of ours.
     pub fn is_allocated(&self, pos: usize) -> bool {
-        is_aligned(pos, self.page_size)
-            && self.units.as_ref().is_some_and(|units| units.is_taken(pos / self.page_size))
+        is_aligned(pos, self.page_size())
+            && self.units.as_ref().is_some_and(|units| units.is_taken(pos >> self.page_log2))
     }
 
     /// Compares the crate's map with the index, page by page. For tests and `check()`.
@@ -137,12 +139,12 @@ impl BitmapPageAllocator {
 
     /// The whole pages of a range: first page and count.
     fn whole_pages(&self, start: usize, size: usize) -> AllocResult<(usize, usize)> {
-        let end =
-            align_down(start.checked_add(size).ok_or(AllocError::InvalidParam)?, self.page_size);
-        let first = align_up(start, self.page_size).ok_or(AllocError::InvalidParam)?;
-        let first = if first == 0 { self.page_size } else { first };
+        let page_size = self.page_size();
+        let end = align_down(start.checked_add(size).ok_or(AllocError::InvalidParam)?, page_size);
+        let first = align_up(start, page_size).ok_or(AllocError::InvalidParam)?;
+        let first = if first == 0 { page_size } else { first };
         match end.checked_sub(first) {
-            Some(bytes) if bytes > 0 => Ok((first / self.page_size, bytes / self.page_size)),
+            Some(bytes) if bytes > 0 => Ok((first >> self.page_log2, bytes >> self.page_log2)),
             _ => Err(AllocError::InvalidParam),
         }
     }
@@ -150,7 +152,7 @@ impl BitmapPageAllocator {
     /// The alignment in pages, as a power of two, if the map can serve it at all.
     #[inline]
     fn align_log2(&self, align: usize) -> AllocResult<u32> {
-        let pages = align / self.page_size;
+        let pages = align >> self.page_log2;
         if !align.is_power_of_two() || pages == 0 || pages > self.capacity().max(1) {
             return Err(AllocError::InvalidParam);
         }
@@ -161,7 +163,7 @@ impl BitmapPageAllocator {
 impl fmt::Debug for BitmapPageAllocator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BitmapPageAllocator")
-            .field("page_size", &self.page_size)
+            .field("page_size", &self.page_size())
             .field("total_pages", &self.total_pages())
             .field("used_pages", &self.used_pages())
             .finish_non_exhaustive()
@@ -218,8 +220,9 @@ impl BaseAllocator for BitmapPageAllocator {
 }
 
 impl PageAllocator for BitmapPageAllocator {
+    #[inline]
     fn page_size(&self) -> usize {
-        self.page_size
+        1 << self.page_log2
     }
 
     /// Allocates the lowest `count` contiguous pages at a multiple of `align` bytes.
@@ -244,11 +247,12 @@ impl PageAllocator for BitmapPageAllocator {
         let align_log2 = self.align_log2(align)?;
         let units = self.units.as_mut().ok_or(AllocError::NoMemory)?;
         let first = units.take(count, align_log2).ok_or(AllocError::NoMemory)?;
-        Ok(first * self.page_size)
+        Ok(first << self.page_log2)
     }
 
     fn alloc_pages_at(&mut self, base: usize, count: usize, align: usize) -> AllocResult<usize> {
-        if count == 0 || !align.is_power_of_two() || !is_aligned(base, align.max(self.page_size)) {
+        if count == 0 || !align.is_power_of_two() || !is_aligned(base, align.max(self.page_size()))
+        {
             return Err(AllocError::InvalidParam);
         }
         if self.units.is_none() {
@@ -256,7 +260,7 @@ impl PageAllocator for BitmapPageAllocator {
         }
         self.align_log2(align)?;
         let units = self.units.as_mut().ok_or(AllocError::NoMemory)?;
-        units.take_at(base / self.page_size, count)?;
+        units.take_at(base >> self.page_log2, count)?;
         Ok(base)
     }
 
@@ -270,11 +274,11 @@ impl PageAllocator for BitmapPageAllocator {
         if count == 0 {
             return Err(AllocError::InvalidParam);
         }
-        if !is_aligned(pos, self.page_size) {
+        if !is_aligned(pos, self.page_size()) {
             return Err(AllocError::NotAllocated);
         }
         let units = self.units.as_mut().ok_or(AllocError::NotAllocated)?;
-        units.give(pos / self.page_size, count)
+        units.give(pos >> self.page_log2, count)
     }
 
     fn total_pages(&self) -> usize {

@@ -44,7 +44,11 @@ impl Ranges {
     ///
     /// Logarithmic in the number of ranges, linear in those that the run spans.
     #[cfg(feature = "bitmap")]
+    #[inline]
     pub(crate) fn contain_run(&self, start: usize, end: usize) -> bool {
+        if let [only] = self.spans.as_slice() {
+            return only.start <= start && end <= only.end;
+        }
         let mut reached = start;
         let first = self.spans.partition_point(|span| span.end <= start);
         for span in &self.spans[first..] {

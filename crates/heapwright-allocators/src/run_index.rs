@@ -82,6 +82,8 @@ struct Tree {
     /// Chunks whose bits have changed since their leaf was written.
     listed: Vec<u32>,
     listed_bits: Box<[u64]>,
+    /// Nothing became free since the root was written: what it excludes is still impossible.
+    root_bounds: bool,
 }
 
 /// The free runs of a map.
@@ -121,6 +123,7 @@ impl RunIndex {
                 listed,
                 // SAFETY: zero is a valid `u64` (1); there is at least one chunk (2).
                 listed_bits: unsafe { zeroed_slice(chunk_count.div_ceil(WORD_LEN)) }?,
+                root_bounds: false,
             }),
         })
     }
@@ -140,6 +143,7 @@ impl RunIndex {
     /// Makes the positions `[start, end)`, none of them managed, free.
     pub(crate) fn manage(&mut self, start: usize, end: usize) {
         let old_limit = self.limit;
+        self.tree.get_mut().root_bounds = false;
         if end > old_limit {
             if old_limit > 0 {
                 // Its ancestors may reach beyond the old limit.
@@ -165,6 +169,7 @@ impl RunIndex {
     /// Marks `[start, end)` as free.
     #[inline]
     pub(crate) fn give(&mut self, start: usize, end: usize) {
+        self.tree.get_mut().root_bounds = false;
         self.list_chunks(start, end);
         for_each_word(start, end, |word, bits| self.taken[word] &= !bits);
     }
@@ -179,6 +184,7 @@ impl RunIndex {
     /// Marks one position as free.
     #[inline]
     pub(crate) fn give_one(&mut self, position: usize) {
+        self.tree.get_mut().root_bounds = false;
         self.list_chunk(position / CHUNK_LEN);
         self.taken[position / WORD_LEN] &= !(1 << (position % WORD_LEN));
     }
@@ -215,6 +221,10 @@ impl RunIndex {
         align_log2: u32,
         next_free: impl Fn(usize) -> Option<usize>,
     ) -> Option<usize> {
+        let mut tree = self.tree.borrow_mut();
+        if tree.root_bounds && !self.root_allows(&tree, count, align_log2) {
+            return None;
+        }
         let mut position = 0;
         for _ in 0..RUNS_TRIED_FIRST {
             let free = match self.word_free(position) {
@@ -232,8 +242,10 @@ impl RunIndex {
                 return None;
             }
         }
-        let mut tree = self.tree.borrow_mut();
         self.refresh(&mut tree);
+        if !self.root_allows(&tree, count, align_log2) {
+            return None;
+        }
         let search = Search { index: self, tree: &tree, count, align_log2 };
         if align_log2 == 0 {
             search.first_run()
@@ -279,6 +291,13 @@ impl RunIndex {
             }
         }
         Ok(())
+    }
+
+    /// Whether the root, if it is up to date or a bound, leaves room for such a run.
+    #[inline]
+    fn root_allows(&self, tree: &Tree, count: usize, align_log2: u32) -> bool {
+        let root = self.summary(tree, 1, 0, self.leaf_count);
+        root.longest >= count && root.aligned > align_log2
     }
 
     /// The lowest position from `position` on whose unit is a multiple of 2^`align_log2`.
@@ -329,6 +348,7 @@ impl RunIndex {
 
     /// Brings the leaves of all listed chunks and their ancestors up to date, one level at a time.
     fn refresh(&self, tree: &mut Tree) {
+        tree.root_bounds = true;
         if tree.listed.is_empty() {
             return;
         }
@@ -467,13 +487,10 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// The first run of `count` positions anywhere.
+    /// The first run of `count` positions anywhere; the root says that there is one.
     fn first_run(&self) -> Option<usize> {
         let Self { index, tree, count, .. } = *self;
         let (mut node, mut chunk, mut span) = (1, 0, index.leaf_count);
-        if index.summary(tree, node, chunk, span).longest < count {
-            return None;
-        }
         while span > 1 {
             span /= 2;
             let middle = chunk + span;
@@ -544,7 +561,7 @@ impl Search<'_> {
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "asserted")]
 fn narrow(number: usize) -> u32 {
-    debug_assert!(number <= u32::MAX as usize);
+    debug_assert!(u32::try_from(number).is_ok());
     number as u32
 }
 
