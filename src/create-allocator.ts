@@ -267,12 +267,10 @@ function describeFeatures(cargo: readonly string[]): Features {
   });
 }
 
-/** From the package.json beside the folder of the binding: the same from source and from dist/. */
+/** By the package's own name: the same from source and from dist/. */
 function packageVersion(): string {
   const require = createRequire(import.meta.url);
-  const { version } = createRequire(require.resolve('#binding'))('../package.json') as {
-    version: string;
-  };
+  const { version } = require('heapwright/package.json') as { version: string };
   return version;
 }
 
