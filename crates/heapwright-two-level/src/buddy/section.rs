@@ -1,0 +1,375 @@
+//! One section of pages: its free lists by zone and order, split and merge.
+//!
+//! Buddies are told by the absolute page number, so every alignment is absolute. A section is cut in
+//! two zones where its physical addresses pass 4 GiB; a free run lies in one zone, so a low run is
+//! found without a search. Zones are lists only: a live run may span both.
+//!
+//! Invariants (`check` tests them):
+//! 1. No two buddies of one order and zone are both free.
+//! 2. A run is on the list of its zone and order iff its first page is `Free`, and then exactly once.
+//! 3. `free_pages` is the sum over all lists; runs, free and live, cover the section without a gap.
+//!
+//! Not here: which section serves a request, and what a caller may do; see `mod.rs`.
+
+use core::ops::Range;
+
+use heapwright_core::AllocResult;
+
+use crate::page_meta::{NO_PAGE, ORDERS, Order, PageState, PageTable, RunKind};
+
+/// Which physical addresses a request may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Zone {
+    /// Wholly below 4 GiB.
+    Low = 0,
+    /// The rest.
+    High = 1,
+}
+
+/// Free lists of one zone.
+#[derive(Debug)]
+struct FreeLists {
+    heads: [u32; ORDERS],
+    counts: [u32; ORDERS],
+    /// Bit `order` is set iff `heads[order]` is a page.
+    nonempty: u32,
+}
+
+impl FreeLists {
+    const EMPTY: Self = Self { heads: [NO_PAGE; ORDERS], counts: [0; ORDERS], nonempty: 0 };
+}
+
+/// One contiguous range of pages. Pages are counted from its start.
+#[derive(Debug)]
+pub(crate) struct Section {
+    pub(crate) start: usize,
+    pub(crate) pages: u32,
+    pub(crate) phys_start: usize,
+    /// Absolute number of the first page.
+    first: usize,
+    /// Pages before this one lie wholly below 4 GiB of physical address.
+    low_pages: u32,
+    table: PageTable,
+    zones: [FreeLists; 2],
+    pub(crate) free_pages: u32,
+}
+
+impl Section {
+    /// A section that is all free.
+    pub(crate) fn new(
+        start: usize,
+        pages: u32,
+        phys_start: usize,
+        page_shift: u32,
+    ) -> AllocResult<Self> {
+        const LOW_END: u64 = 1 << 32;
+        let low = LOW_END.saturating_sub(phys_start as u64) >> page_shift;
+        let mut section = Self {
+            start,
+            pages,
+            phys_start,
+            first: start >> page_shift,
+            low_pages: u32::try_from(low).unwrap_or(u32::MAX).min(pages),
+            table: PageTable::new(pages as usize)?,
+            zones: [FreeLists::EMPTY, FreeLists::EMPTY],
+            free_pages: pages,
+        };
+        section.insert_range(0..pages);
+        Ok(section)
+    }
+
+    #[inline]
+    fn zone_of(&self, page: u32) -> Zone {
+        if page < self.low_pages { Zone::Low } else { Zone::High }
+    }
+
+    /// What begins at `page`.
+    #[inline]
+    pub(crate) fn state(&self, page: u32) -> PageState {
+        self.table.state(page)
+    }
+
+    fn link(&mut self, page: u32, order: Order) {
+        let zone = self.zone_of(page) as usize;
+        let lists = &mut self.zones[zone];
+        let head = lists.heads[order as usize];
+        lists.heads[order as usize] = page;
+        lists.counts[order as usize] += 1;
+        lists.nonempty |= 1 << order;
+        self.table.set_state(page, PageState::Free(order));
+        self.table.set_next(page, head);
+        self.table.set_prev(page, NO_PAGE);
+        if head != NO_PAGE {
+            self.table.set_prev(head, page);
+        }
+    }
+
+    fn unlink(&mut self, page: u32, order: Order) {
+        debug_assert_eq!(self.table.state(page), PageState::Free(order));
+        let (next, prev) = (self.table.next(page), self.table.prev(page));
+        if next != NO_PAGE {
+            self.table.set_prev(next, prev);
+        }
+        let zone = self.zone_of(page) as usize;
+        let lists = &mut self.zones[zone];
+        lists.counts[order as usize] -= 1;
+        if prev == NO_PAGE {
+            lists.heads[order as usize] = next;
+            if next == NO_PAGE {
+                lists.nonempty &= !(1 << order);
+            }
+        } else {
+            self.table.set_next(prev, next);
+        }
+        self.table.set_state(page, PageState::Inner);
+    }
+
+    /// The largest aligned piece at the front of `range` that lies in one zone.
+    fn front_order(&self, range: &Range<u32>) -> Order {
+        let room = if range.start < self.low_pages && range.end > self.low_pages {
+            self.low_pages - range.start
+        } else {
+            range.end - range.start
+        };
+        let absolute = self.first + range.start as usize;
+        let aligned = absolute.trailing_zeros().min(ORDERS as u32 - 1);
+        aligned.min(room.ilog2())
+    }
+
+    /// Makes `range` free without merging: its neighbors are known to be live, or none.
+    fn insert_range(&mut self, mut range: Range<u32>) {
+        while !range.is_empty() {
+            let order = self.front_order(&range);
+            self.link(range.start, order);
+            range.start += 1 << order;
+        }
+    }
+
+    /// Makes `range` free, merging every piece upwards while its buddy is free too.
+    fn release_range(&mut self, mut range: Range<u32>) {
+        self.free_pages += range.end - range.start;
+        while !range.is_empty() {
+            let order = self.front_order(&range);
+            self.merge_and_link(range.start, order);
+            range.start += 1 << order;
+        }
+    }
+
+    fn merge_and_link(&mut self, mut page: u32, mut order: Order) {
+        while (order as usize) < ORDERS - 1 {
+            let buddy = (self.first + page as usize) ^ (1 << order);
+            let Some(buddy) = buddy.checked_sub(self.first) else { break };
+            if buddy + (1 << order) > self.pages as usize {
+                break;
+            }
+            // Truncation cannot happen: `buddy` is below `pages`, a u32.
+            let buddy = buddy as u32;
+            if self.zone_of(buddy) != self.zone_of(page) || !self.table.is_free(buddy, order) {
+                break;
+            }
+            self.unlink(buddy, order);
+            page = page.min(buddy);
+            order += 1;
+        }
+        self.link(page, order);
+    }
+
+    /// Takes `count` pages from the front of a free run of at least `order`; the rest stays free.
+    pub(crate) fn take(
+        &mut self,
+        count: u32,
+        order: Order,
+        zone: Zone,
+        kind: RunKind,
+    ) -> Option<u32> {
+        debug_assert!(1 << order >= count);
+        let lists = &self.zones[zone as usize];
+        let fitting = lists.nonempty & (u32::MAX << order);
+        if fitting == 0 {
+            return None;
+        }
+        let found = fitting.trailing_zeros();
+        let page = lists.heads[found as usize];
+        self.unlink(page, found);
+        self.table.set_state(page, PageState::Live(count, kind));
+        self.free_pages -= count;
+        self.insert_range(page + count..page + (1 << found));
+        Some(page)
+    }
+
+    /// The free run around `page`.
+    fn covering(&self, page: u32) -> Option<(u32, Order)> {
+        for order in 0..ORDERS as u32 {
+            let head = (self.first + page as usize) & !((1 << order) - 1);
+            // Truncation cannot happen: the head is not past `page`.
+            let head = head.checked_sub(self.first)? as u32;
+            match self.table.state(head) {
+                PageState::Free(found) if found == order => return Some((head, order)),
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// Whether every page of `range`, which lies in the section, is free.
+    pub(crate) fn is_free(&self, range: Range<u32>) -> bool {
+        let mut page = range.start;
+        while page < range.end {
+            let Some((head, order)) = self.covering(page) else { return false };
+            page = head + (1 << order);
+        }
+        true
+    }
+
+    /// Takes the free pages of `range` off the lists; what lay around them stays free.
+    fn carve(&mut self, range: Range<u32>) {
+        let mut page = range.start;
+        while page < range.end {
+            let Some((head, order)) = self.covering(page) else {
+                unreachable!("the caller has tested that the range is free")
+            };
+            let end = head + (1 << order);
+            self.unlink(head, order);
+            self.insert_range(head..page);
+            self.insert_range(range.end.min(end)..end);
+            page = end;
+        }
+        self.free_pages -= range.end - range.start;
+    }
+
+    /// Takes exactly `range`, if all of it is free.
+    pub(crate) fn take_at(&mut self, range: Range<u32>, kind: RunKind) -> bool {
+        if !self.is_free(range.clone()) {
+            return false;
+        }
+        self.carve(range.clone());
+        self.table.set_state(range.start, PageState::Live(range.end - range.start, kind));
+        true
+    }
+
+    /// Frees the live run of `count` pages that begins at `page`.
+    pub(crate) fn give(&mut self, page: u32, count: u32) {
+        debug_assert!(matches!(self.table.state(page), PageState::Live(n, _) if n == count));
+        self.table.set_state(page, PageState::Inner);
+        self.release_range(page..page + count);
+    }
+
+    /// Makes the live run at `page` `new` pages long, if it can stay where it is.
+    pub(crate) fn resize(&mut self, page: u32, old: u32, new: u32, kind: RunKind) -> bool {
+        if new > old {
+            let Some(end) = page.checked_add(new).filter(|&end| end <= self.pages) else {
+                return false;
+            };
+            if !self.is_free(page + old..end) {
+                return false;
+            }
+            self.carve(page + old..end);
+        }
+        self.table.set_state(page, PageState::Live(new, kind));
+        if new < old {
+            self.release_range(page + new..page + old);
+        }
+        true
+    }
+
+    /// log2 of the largest free run of the zone.
+    pub(crate) fn largest_order(&self, zone: Zone) -> Option<Order> {
+        self.zones[zone as usize].nonempty.checked_ilog2()
+    }
+
+    /// Free runs by order, both zones, up to the largest order that the section could hold.
+    pub(crate) fn free_runs(&self) -> Vec<usize> {
+        let orders = self.pages.ilog2() as usize + 1;
+        (0..orders)
+            .map(|order| self.zones.iter().map(|zone| zone.counts[order] as usize).sum())
+            .collect()
+    }
+
+    /// Every run, ascending: `f(page, pages, state)`. Stops where nothing begins, which is damage.
+    pub(crate) fn for_each_run(&self, mut f: impl FnMut(u32, u32, PageState)) -> Result<(), u32> {
+        let mut page = 0;
+        while page < self.pages {
+            let state = self.table.state(page);
+            let pages = match state {
+                PageState::Inner => return Err(page),
+                PageState::Free(order) => 1 << order,
+                PageState::Live(pages, _) => pages,
+            };
+            f(page, pages, state);
+            page += pages;
+        }
+        if page == self.pages { Ok(()) } else { Err(page) }
+    }
+
+    /// Tests the invariants; only looks.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let mut free = 0u64;
+        let mut counts = [[0u32; ORDERS]; 2];
+        let mut damage = None;
+        let covered = self.for_each_run(|page, pages, state| {
+            if let PageState::Free(order) = state {
+                free += u64::from(pages);
+                counts[self.zone_of(page) as usize][order as usize] += 1;
+                damage = damage.take().or_else(|| self.check_free(page, order).err());
+            }
+        });
+        if let Err(page) = covered {
+            return Err(format!("no run begins at page {page}, where one must"));
+        }
+        if let Some(damage) = damage {
+            return Err(damage);
+        }
+        if free != u64::from(self.free_pages) {
+            return Err(format!("{free} pages are free, {} are counted", self.free_pages));
+        }
+        for (lists, counts) in self.zones.iter().zip(&counts) {
+            self.check_lists(lists, counts)?;
+        }
+        Ok(())
+    }
+
+    fn check_free(&self, page: u32, order: Order) -> Result<(), String> {
+        let absolute = self.first + page as usize;
+        if !absolute.is_multiple_of(1 << order) {
+            return Err(format!("free page {page} is not aligned to its order {order}"));
+        }
+        if self.zone_of(page) != self.zone_of(page + ((1 << order) - 1)) {
+            return Err(format!("free page {page} of order {order} lies in both zones"));
+        }
+        let buddy = (absolute ^ (1 << order)).wrapping_sub(self.first);
+        if buddy.checked_add(1 << order).is_some_and(|end| end <= self.pages as usize) {
+            let buddy = buddy as u32;
+            if self.zone_of(buddy) == self.zone_of(page) && self.table.is_free(buddy, order) {
+                return Err(format!("buddies {page} and {buddy} of order {order} are both free"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_lists(&self, lists: &FreeLists, counts: &[u32; ORDERS]) -> Result<(), String> {
+        for order in 0..ORDERS as u32 {
+            let (mut page, mut prev, mut seen) = (lists.heads[order as usize], NO_PAGE, 0);
+            if (page != NO_PAGE) != (lists.nonempty >> order & 1 == 1) {
+                return Err(format!("the mask of order {order} is wrong"));
+            }
+            while page != NO_PAGE {
+                if self.table.state(page) != PageState::Free(order) || self.table.prev(page) != prev
+                {
+                    return Err(format!("page {page} is wrongly on the list of order {order}"));
+                }
+                seen += 1;
+                if seen > counts[order as usize] {
+                    return Err(format!("the list of order {order} is too long"));
+                }
+                (prev, page) = (page, self.table.next(page));
+            }
+            if seen != counts[order as usize] || seen != lists.counts[order as usize] {
+                return Err(format!(
+                    "order {order} has {} free runs, not {seen}",
+                    counts[order as usize]
+                ));
+            }
+        }
+        Ok(())
+    }
+}

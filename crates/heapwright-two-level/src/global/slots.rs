@@ -1,0 +1,332 @@
+//! Blocks and slots: taking, giving, and the slabs made and returned on the way.
+
+use core::alloc::Layout;
+
+use heapwright_core::{AllocError, AllocResult};
+
+use super::{CpuId, CpuSlabs, GlobalAllocator, SlabInfo};
+use crate::remote;
+use crate::size_class::SizeClass;
+use crate::slab::{Shape, Slab, SlabId, SlotBit};
+use crate::sync::{MutexGuard, lock};
+
+/// What a drain brought.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Drained {
+    /// Slots that can be handed out again.
+    pub(super) slots: usize,
+    /// Pages of the slabs that became surplus thereby, given back.
+    pub(super) pages: usize,
+}
+
+/// Slots of one bitmap word that are freed together.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    id: SlabId,
+    bit: SlotBit,
+}
+
+impl GlobalAllocator {
+    /// Allocates one block: a slot where a class fits, else pages.
+    ///
+    /// # Time Complexity
+    ///
+    /// Constant, and `O(orders)` where pages are asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError::InvalidParam`] for a size of 0, a CPU that is not there or was adopted;
+    /// [`AllocError::NoMemory`].
+    pub fn alloc(&self, cpu: CpuId, layout: Layout) -> AllocResult<usize> {
+        if layout.size() == 0 {
+            return Err(AllocError::InvalidParam);
+        }
+        let Some(class) = self.table.class_of(layout) else {
+            self.cpu(cpu)?;
+            let pages = layout.size().div_ceil(self.page_size);
+            return self.alloc_pages(pages, layout.align());
+        };
+        let mut slabs = lock(&self.cpu(cpu)?.slabs);
+        if slabs.closed {
+            return Err(AllocError::InvalidParam);
+        }
+        loop {
+            if let Some((slab, slot)) = slabs.set.take_one(&self.arena, class) {
+                return Ok(slab.base() + slot * self.classes[class.index()].slot.size);
+            }
+            self.drain_into(cpu, &mut slabs);
+            if slabs.set.serving(class).is_none() {
+                self.add_slab(cpu, &mut slabs, class)?;
+            }
+        }
+    }
+
+    /// Hands up to `max` slots of `class` to `out`, ascending within a slab; returns how many.
+    /// From the CPU's slabs while they have any, then from what is pending, else from a new slab;
+    /// so 0 means that there is no memory (or no such CPU or class). `out` must not call the
+    /// allocator.
+    ///
+    /// # Time Complexity
+    ///
+    /// Linear in the slots handed out and the bitmap words passed; one atomic for each word.
+    pub fn take_slots(
+        &self,
+        cpu: CpuId,
+        class: SizeClass,
+        max: usize,
+        mut out: impl FnMut(usize),
+    ) -> usize {
+        let (Ok(cpu_slabs), Some(geometry)) = (self.cpu(cpu), self.classes.get(class.index()))
+        else {
+            return 0;
+        };
+        let size = geometry.slot.size;
+        let mut slabs = lock(&cpu_slabs.slabs);
+        let mut taken = self.take_available(&mut slabs, class, size, max, &mut out);
+        if taken < max && self.drain_into(cpu, &mut slabs).slots > 0 {
+            taken += self.take_available(&mut slabs, class, size, max - taken, &mut out);
+        }
+        if taken == 0 && max > 0 && !slabs.closed && self.add_slab(cpu, &mut slabs, class).is_ok() {
+            taken = self.take_available(&mut slabs, class, size, max, &mut out);
+        }
+        taken
+    }
+
+    #[inline]
+    fn take_available(
+        &self,
+        slabs: &mut CpuSlabs,
+        class: SizeClass,
+        size: usize,
+        max: usize,
+        out: &mut impl FnMut(usize),
+    ) -> usize {
+        let mut taken = 0;
+        while taken < max {
+            let Some(id) = slabs.set.serving(class) else { break };
+            let base = self.arena.get(id).base();
+            taken += slabs.set.take_many(&self.arena, class, id, max - taken, |slot| {
+                out(base + slot * size);
+            });
+        }
+        taken
+    }
+
+    /// Makes a slab of `class` for `cpu`: as many pages as fit the number of its slabs, fewer where
+    /// those cannot be had.
+    fn add_slab(&self, cpu: CpuId, slabs: &mut CpuSlabs, class: SizeClass) -> AllocResult {
+        let geometry = &self.classes[class.index()];
+        let wanted = geometry.first_rung + slabs.set.class(class).slabs() as usize;
+        let wanted = wanted.min(geometry.ladder.len() - 1);
+        let mut level = lock(&self.level);
+        let (pages, base) = geometry.ladder[..=wanted]
+            .iter()
+            .rev()
+            .find_map(|&pages| {
+                let base = level.buddy.alloc_slab(pages as usize, geometry.align).ok()?;
+                Some((pages, base))
+            })
+            .ok_or(AllocError::NoMemory)?;
+        let slots = pages as usize * self.page_size / geometry.slot.size;
+        let slots = u32::try_from(slots).map_err(|_| AllocError::NoMemory);
+        let id = slots.and_then(|slots| Ok((slots, level.descriptors.take(&self.arena, slots)?)));
+        let (slots, id) = match id {
+            Ok(made) => made,
+            Err(error) => {
+                level.buddy.dealloc_slab(base, pages as usize)?;
+                return Err(error);
+            }
+        };
+        drop(level);
+        let slab = self.arena.get(id);
+        slab.set_up(base, Shape { slots, pages, class }, cpu);
+        if let Some(observer) = &self.observer {
+            observer.slab_added(base, pages as usize, class, cpu);
+        }
+        self.map.set(base, pages as usize, Some(id));
+        slabs.set.insert(&self.arena, id);
+        remote::admit(slab);
+        Ok(())
+    }
+
+    /// Returns an empty slab to the page level, unless it is queued; returns its pages.
+    pub(super) fn return_slab(&self, slabs: &mut CpuSlabs, id: SlabId) -> usize {
+        let slab = self.arena.get(id);
+        if !remote::retire(slab) {
+            return 0;
+        }
+        let (base, pages) = (slab.base(), slab.shape().pages as usize);
+        slabs.set.remove(&self.arena, id);
+        self.map.set(base, pages, None);
+        if let Some(observer) = &self.observer {
+            observer.slab_removed(base, pages);
+        }
+        let mut level = lock(&self.level);
+        level.descriptors.give(&self.arena, id);
+        let freed = level.buddy.dealloc_slab(base, pages);
+        debug_assert_eq!(freed, Ok(()), "the pages of a slab are a live run");
+        pages
+    }
+
+    /// The slab around `pos` and the slot that begins there.
+    #[inline]
+    fn find(&self, pos: usize) -> Option<(SlabId, Slab<'_>, usize)> {
+        let id = self.map.slab(pos)?;
+        let slab = self.arena.get(id);
+        let shape = slab.shape();
+        let size = self.classes[shape.class.index()].slot;
+        let offset = pos.wrapping_sub(slab.base());
+        let slot = size.index_of(offset);
+        (slot * size.size == offset && slot < shape.slots as usize).then_some((id, slab, slot))
+    }
+
+    /// Frees one block: the slot or the run of pages that begins at `pos`.
+    ///
+    /// # Time Complexity
+    ///
+    /// Constant; `O(orders)` for pages. A slot of another CPU: one atomic, and one push for each slab.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError::NotAllocated`] unless a live block begins there, [`AllocError::InvalidParam`] for
+    /// a CPU that is not there.
+    pub fn dealloc(&self, cpu: CpuId, pos: usize) -> AllocResult {
+        self.cpu(cpu)?;
+        if self.map.slab(pos).is_none() {
+            let mut level = lock(&self.level);
+            let pages = level.buddy.run_at(pos).ok_or(AllocError::NotAllocated)?;
+            return level.buddy.dealloc_pages(pos, pages);
+        }
+        self.give_slots(cpu, core::slice::from_ref(&pos))
+    }
+
+    /// Takes slots back: those of `cpu`'s own slabs at once, those of others by a remote free.
+    ///
+    /// # Time Complexity
+    ///
+    /// Linear in the slots; one atomic for each run of slots of one bitmap word, one push for each
+    /// slab of another CPU.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError::NotAllocated`] if one of them was not live; nothing changed for that one, all
+    /// others are freed. [`AllocError::InvalidParam`] for a CPU that is not there.
+    pub fn give_slots(&self, cpu: CpuId, slots: &[usize]) -> AllocResult {
+        self.cpu(cpu)?;
+        let mut guard = None;
+        let mut group: Option<Group> = None;
+        let mut all_won = true;
+        for &pos in slots {
+            let Some((id, _, slot)) = self.find(pos) else {
+                all_won = false;
+                continue;
+            };
+            let bit = SlotBit::of(slot);
+            match &mut group {
+                Some(open) if open.id == id && open.bit.word == bit.word => {
+                    all_won &= open.bit.mask & bit.mask == 0;
+                    open.bit.mask |= bit.mask;
+                }
+                _ => {
+                    if let Some(done) = group.replace(Group { id, bit }) {
+                        all_won &= self.give_group(cpu, &mut guard, done);
+                    }
+                }
+            }
+        }
+        if let Some(done) = group {
+            all_won &= self.give_group(cpu, &mut guard, done);
+        }
+        if all_won { Ok(()) } else { Err(AllocError::NotAllocated) }
+    }
+
+    /// Frees one group; returns whether every slot of it was live.
+    #[inline]
+    fn give_group<'a>(
+        &'a self,
+        cpu: CpuId,
+        guard: &mut Option<MutexGuard<'a, CpuSlabs>>,
+        group: Group,
+    ) -> bool {
+        let Group { id, bit } = group;
+        let slab = self.arena.get(id);
+        if slab.owner() == cpu {
+            let slabs = guard.get_or_insert_with(|| lock(&self.cpus[cpu.index()].slabs));
+            // Owned still, now that nobody can adopt it or return it?
+            if slab.owner() == cpu && self.map.slab(slab.base()) == Some(id) {
+                let given = slabs.set.give(&self.arena, id, slab, bit);
+                if given.surplus {
+                    self.return_slab(slabs, id);
+                }
+                return given.won == bit.mask;
+            }
+        }
+        remote::free(&self.pending, id, slab, bit) == bit.mask
+    }
+
+    /// Drains the pending stack of `cpu`, whose lock is held.
+    pub(super) fn drain_into(&self, cpu: CpuId, slabs: &mut CpuSlabs) -> Drained {
+        let stack = &self.pending[cpu.index()];
+        if slabs.closed || stack.is_empty() {
+            return Drained::default();
+        }
+        self.drain_chain(cpu, slabs, stack.take_all())
+    }
+
+    /// Drains the slabs of a chain that was taken off a stack.
+    pub(super) fn drain_chain(
+        &self,
+        cpu: CpuId,
+        slabs: &mut CpuSlabs,
+        mut chain: Option<SlabId>,
+    ) -> Drained {
+        let mut drained = Drained::default();
+        while let Some(id) = chain {
+            let slab = self.arena.get(id);
+            chain = remote::unqueue(slab);
+            if slab.owner() != cpu {
+                // Pushed by one who read the owner before an adoption: pass it on.
+                remote::enqueue(&self.pending, id, slab);
+                continue;
+            }
+            let one = self.collect(slabs, id, slab);
+            drained.slots += one.slots;
+            drained.pages += one.pages;
+        }
+        drained
+    }
+
+    /// Makes the pending slots of one slab available, and returns the slab if it is surplus.
+    pub(super) fn collect(&self, slabs: &mut CpuSlabs, id: SlabId, slab: Slab<'_>) -> Drained {
+        let (slots, surplus) = slabs.set.collect(&self.arena, id, slab);
+        let pages = if surplus { self.return_slab(slabs, id) } else { 0 };
+        Drained { slots, pages }
+    }
+
+    /// The slab around `pos`, without a lock. `None`: no slab is there.
+    ///
+    /// # Time Complexity
+    ///
+    /// Constant; `O(log sections)` outside the first section.
+    #[inline]
+    pub fn slab_at(&self, pos: usize) -> Option<SlabInfo> {
+        let slab = self.arena.get(self.map.slab(pos)?);
+        let (shape, base) = (slab.shape(), slab.base());
+        let size = self.classes[shape.class.index()].slot;
+        let slot = size.index_of(pos.wrapping_sub(base));
+        Some(SlabInfo {
+            base,
+            pages: shape.pages as usize,
+            class: shape.class,
+            owner: slab.owner(),
+            slots: shape.slots as usize,
+            slot,
+            slot_start: base + slot * size.size,
+        })
+    }
+
+    /// Whether `pos` is the start of a slot that is handed out, without a lock.
+    pub fn is_taken(&self, pos: usize) -> bool {
+        self.find(pos).is_some_and(|(_, slab, slot)| slab.is_live(SlotBit::of(slot)))
+    }
+}
