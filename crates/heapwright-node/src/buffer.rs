@@ -21,6 +21,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use heapwright_heap::arena::Memory;
 use napi::{
     bindgen_prelude::{FromNapiValue, ToNapiValue},
     sys,
@@ -231,18 +232,61 @@ fn own_control_block(environment: &Environment) -> Answer<RawValue> {
     if status != sys::Status::napi_ok {
         return Err(environment.internal_error("the runtime makes no ArrayBuffer"));
     }
-    let mut reference = ptr::null_mut();
-    // SAFETY: `value` was made above. The reference is never deleted: it keeps the buffer for as long
-    // as the environment lives.
-    let status = unsafe { sys::napi_create_reference(env, value, 1, &mut reference) };
-    if status != sys::Status::napi_ok {
-        return Err(environment.internal_error("the runtime makes no reference"));
-    }
-    environment.control_buffer.set(reference);
+    // The reference is never deleted: it keeps the buffer for as long as the environment lives.
+    environment.control_buffer.set(reference(environment, RawValue(value))?);
     // SAFETY: the reference above keeps the memory, `detach` spares it, and the buffer never leaves
     // `src/native.ts`, so nobody else detaches it.
     unsafe { environment.control.redirect(elements.cast()) };
     Ok(RawValue(value))
+}
+
+/// A strong reference to `value`, which keeps it from being collected.
+///
+/// # Errors
+///
+/// [`Refusal::Internal`] where the runtime makes none.
+pub(crate) fn reference(environment: &Environment, value: RawValue) -> Answer<sys::napi_ref> {
+    let mut reference = ptr::null_mut();
+    // SAFETY: the environment is alive, `value` is a value of this call, the result is a local.
+    let status =
+        unsafe { sys::napi_create_reference(environment.raw(), value.0, 1, &mut reference) };
+    if status != sys::Status::napi_ok {
+        return Err(environment.internal_error("the runtime makes no reference"));
+    }
+    Ok(reference)
+}
+
+/// A new `Float64Array` of the runtime's own with `length` elements, the first of them `values`.
+///
+/// # Errors
+///
+/// [`Refusal::Internal`] where the runtime makes none that large.
+pub(crate) fn float64_array(
+    environment: &Environment,
+    length: usize,
+    values: impl Iterator<Item = f64>,
+) -> Answer<RawValue> {
+    let env = environment.raw();
+    let (mut bytes, mut buffer, mut array) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+    let size = length * size_of::<f64>();
+    // SAFETY: `env` is alive and the results are locals.
+    let mut status = unsafe { sys::napi_create_arraybuffer(env, size, &mut bytes, &mut buffer) };
+    if status == sys::Status::napi_ok {
+        let elements = bytes.cast::<f64>();
+        for (index, value) in values.take(length).enumerate() {
+            // SAFETY: `index` is below the length that the buffer was made for, and no JavaScript has
+            // seen the buffer yet.
+            unsafe { elements.add(index).write(value) };
+        }
+        let kind = sys::TypedarrayType::float64_array;
+        // SAFETY: the buffer was made above and holds `length` elements.
+        status = unsafe { sys::napi_create_typedarray(env, kind, length, buffer, 0, &mut array) };
+    }
+    if status != sys::Status::napi_ok {
+        clear_exception(env);
+        return Err(environment.internal_error(format!("no Float64Array of {length} elements")));
+    }
+    Ok(RawValue(array))
 }
 
 /// Detaches an ArrayBuffer: every view of it in this environment becomes length 0. The control block
@@ -260,4 +304,20 @@ pub(crate) fn detach(environment: &Environment, buffer: RawValue) -> bool {
     // SAFETY: as above.
     let status = unsafe { sys::napi_detach_arraybuffer(env, buffer.0) };
     status == sys::Status::napi_ok
+}
+
+/// Where the bytes of an allocator of this environment come from, if it wants any.
+///
+/// # Errors
+///
+/// Where the environment is ending.
+pub(crate) fn memory(env: napi::Env, wanted: bool) -> napi::Result<Memory> {
+    if !wanted {
+        return Ok(Memory::None);
+    }
+    crate::raw::with_environment(env.raw(), |environment| match backend(environment) {
+        Backend::External => Memory::Mapped,
+        Backend::Shared => Memory::Provided,
+    })
+    .ok_or_else(|| napi::Error::from_reason("the environment is ending"))
 }

@@ -14,9 +14,18 @@
 //! Not here: allocators (`heapwright-allocators`, `heapwright-heap`), checks of JavaScript types
 //! (`src/options.ts`).
 
+#[cfg(feature = "buddy")]
+mod buddy;
 mod buffer;
+#[cfg(any(feature = "buddy", feature = "tlsf", feature = "slab"))]
+mod bytes;
 mod error;
+mod family;
 mod raw;
+#[cfg(feature = "slab")]
+mod slab;
+#[cfg(feature = "tlsf")]
+mod tlsf;
 
 use std::fmt::Write as _;
 
@@ -46,7 +55,7 @@ const FEATURES: &[(&str, bool)] = &[
 ];
 
 /// Constants of the seam, gathered from the files that own them.
-const LAYOUT: &[&[(&str, f64)]] = &[raw::LAYOUT, buffer::LAYOUT];
+const LAYOUT: &[&[(&str, f64)]] = &[raw::LAYOUT, buffer::LAYOUT, family::LAYOUT];
 
 /// Pins the library, opens the environment and registers the raw callbacks.
 #[napi(module_exports)]
@@ -55,8 +64,34 @@ pub fn module_exports(mut exports: Object<'_>, env: Env) -> napi::Result<()> {
     let _ = heapwright_region::pin_library(module_exports as *const ());
     raw::open_environment(env.raw());
     let (raw_env, raw_exports) = (env.raw(), exports.raw());
-    raw::raw_callbacks!(raw_env, raw_exports; c"ping" => ping);
+    raw::raw_callbacks!(raw_env, raw_exports;
+        c"ping" => ping,
+        c"allocatorStats" => family::allocator_stats,
+        c"allocatorCheck" => family::allocator_check,
+    );
+    if std::env::var_os("HEAPWRIGHT_TEST_HOOKS").is_some_and(|value| value == "1") {
+        raw::raw_callbacks!(raw_env, raw_exports; c"poisonForTest" => family::poison_for_test);
+    }
+    #[cfg(any(feature = "buddy", feature = "tlsf", feature = "slab"))]
+    register_bytes(raw_env, raw_exports)?;
     exports.set("layoutVersion", LAYOUT_VERSION)
+}
+
+#[cfg(any(feature = "buddy", feature = "tlsf", feature = "slab"))]
+fn register_bytes(env: napi::sys::napi_env, exports: napi::sys::napi_value) -> napi::Result<()> {
+    raw::raw_callbacks!(env, exports;
+        c"byteAlloc" => bytes::byte_alloc,
+        c"byteAllocZeroed" => bytes::byte_alloc_zeroed,
+        c"byteDealloc" => bytes::byte_dealloc,
+        c"byteRealloc" => bytes::byte_realloc,
+        c"byteLookup" => bytes::byte_lookup,
+        c"heldClasses" => bytes::held_classes,
+    );
+    raw::raw_callbacks!(env, exports; numbers:
+        c"byteAllocMany" => bytes::byte_alloc_many,
+        c"byteDeallocMany" => bytes::byte_dealloc_many,
+    );
+    Ok(())
 }
 
 /// Does nothing: what a crossing costs.
@@ -93,6 +128,13 @@ pub fn detach(env: Env, #[napi(ts_arg_type = "ArrayBuffer")] buffer: RawValue) -
 #[napi(catch_unwind)]
 pub fn features() -> Vec<&'static str> {
     FEATURES.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect()
+}
+
+/// The live blocks of an allocator as (pos, size, align) triples, ascending; status in the control block.
+#[napi(catch_unwind, ts_return_type = "Float64Array | null")]
+pub fn live_blocks(env: Env, handle: f64) -> Option<RawValue> {
+    raw::with_environment(env.raw(), |environment| family::live_blocks(environment, handle))
+        .flatten()
 }
 
 /// What the last `ERR_INTERNAL` of this environment was about.

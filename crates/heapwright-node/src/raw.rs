@@ -23,7 +23,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     ptr,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, Once},
 };
 
 use napi::sys;
@@ -31,6 +31,7 @@ use napi::sys;
 use crate::{
     buffer::Backend,
     error::{Answer, Refusal},
+    family::Family,
 };
 
 /// Elements of the control block.
@@ -169,6 +170,10 @@ pub(crate) struct Environment {
     pub(crate) control_buffer: Cell<sys::napi_ref>,
     /// How ArrayBuffers over native memory come about here; probed at the first question.
     pub(crate) backend: Cell<Option<Backend>>,
+    /// The open allocators of the wrapped families.
+    pub(crate) families: RefCell<HandleTable<Family>>,
+    /// Whether the environment is being torn down.
+    pub(crate) ending: Cell<bool>,
     /// The text behind the last `ERR_INTERNAL`.
     pub(crate) last_internal_error: RefCell<String>,
 }
@@ -180,6 +185,8 @@ impl Environment {
             control: Control::new(),
             control_buffer: Cell::new(ptr::null_mut()),
             backend: Cell::new(None),
+            families: RefCell::default(),
+            ending: Cell::new(false),
             last_internal_error: RefCell::new(String::new()),
         }
     }
@@ -211,6 +218,8 @@ thread_local! {
     static ENVIRONMENTS: RefCell<Vec<Rc<Environment>>> = const { RefCell::new(Vec::new()) };
     /// The one used last, so that a call finds it in a nanosecond. Null, or owned by `ENVIRONMENTS`.
     static LATEST: Cell<*const Environment> = const { Cell::new(ptr::null()) };
+    /// Where the last panic of this thread happened.
+    static PANIC_PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 /// Runs `body` with the environment of `env`; `None` where there is none (it is being torn down).
@@ -246,6 +255,7 @@ pub(crate) fn open_environment(env: sys::napi_env) -> Rc<Environment> {
     if let Some(known) = environment(env) {
         return known;
     }
+    note_panics();
     let made = Rc::new(Environment::new(env));
     ENVIRONMENTS.with(|all| all.borrow_mut().push(Rc::clone(&made)));
     // SAFETY: `env` is alive, for Node-API calls us with it; the hook takes it as a bare key.
@@ -261,7 +271,9 @@ unsafe extern "C" fn forget_environment(env: *mut c_void) {
             .try_with(|all| {
                 let mut all = all.borrow_mut();
                 let index = all.iter().position(|candidate| candidate.env.cast() == env)?;
-                Some(all.swap_remove(index))
+                let ended = all.swap_remove(index);
+                ended.ending.set(true);
+                Some(ended)
             })
             .ok()
             .flatten()
@@ -270,13 +282,29 @@ unsafe extern "C" fn forget_environment(env: *mut c_void) {
     let _ = catch_unwind(AssertUnwindSafe(|| drop(ended)));
 }
 
-/// What a panic said.
-pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
-    payload
+/// Notes where each panic of this library happens, before the former hook prints it.
+fn note_panics() {
+    static HOOKED: Once = Once::new();
+    HOOKED.call_once(|| {
+        let former = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let place = info.location().map(|at| format!(" ({}:{})", at.file(), at.line()));
+            let _ = PANIC_PLACE.try_with(|last| last.replace(place.unwrap_or_default()));
+            former(info);
+        }));
+    });
+}
+
+/// What a panic that was just caught said, and where.
+#[cold]
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let said = payload
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without a message")
+        .unwrap_or("a panic without a message");
+    let place = PANIC_PLACE.try_with(RefCell::take).unwrap_or_default();
+    format!("{said}{place}")
 }
 
 /// The body of every argument-free raw callback: finds the environment, runs `body`, catches panics,
