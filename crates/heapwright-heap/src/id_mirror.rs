@@ -24,14 +24,12 @@ use crate::{
 pub struct IdMirror<F> {
     family: F,
     ledger: Ledger,
-    capacity: usize,
 }
 
 impl<F: IdFamily> IdMirror<F> {
-    /// Puts `family`, which manages nothing yet, behind a live table. All ids must lie within `capacity`
-    /// from the first.
-    pub fn new(family: F, capacity: usize) -> Self {
-        Self { family, ledger: Ledger::default(), capacity }
+    /// Puts `family`, which manages nothing yet, behind a live table.
+    pub fn new(family: F) -> Self {
+        Self { family, ledger: Ledger::default() }
     }
 
     /// The wrapped allocator, to look at.
@@ -41,11 +39,12 @@ impl<F: IdFamily> IdMirror<F> {
 
     fn manage(&mut self, start: usize, size: usize, first: bool) -> Outcome {
         let span = Span { start, size };
-        self.ledger.judge_span(span, 1, self.capacity, first)?;
+        let limit = self.family.capacity();
+        self.ledger.judge_span(span, 1, limit, first)?;
         if let Some(base) = self.ledger.spans().first()
-            && (start < base.start || span.end() - base.start > self.capacity)
+            && (start < base.start || span.end() - base.start > limit)
         {
-            return Err(Refusal::Capacity { limit: self.capacity });
+            return Err(Refusal::Capacity { limit });
         }
         let added = if first {
             // SAFETY: ids are no memory.
@@ -174,6 +173,7 @@ impl<F: IdFamily> AnyMirror for IdMirror<F> {
         if requested != totals.used {
             return Err(format!("{requested} ids are live, {} are used", totals.used));
         }
+        self.family.check()?;
         for (start, block) in self.ledger.live.iter() {
             if !self.family.is_allocated(start) || !self.family.is_allocated(start + block.size - 1)
             {

@@ -7,7 +7,8 @@
 //! Invariants ([`AnyMirror::check`]):
 //! 1. The pages of live blocks are exactly the pages that the family counts as used.
 //! 2. Room in the table is made before the family is called.
-//! 3. All ranges lie within `capacity_bytes` from the start of the first.
+//! 3. All ranges lie within the capacity from the start of the first: that which the program named, else
+//!    that of the family.
 //!
 //! Not here: bytes (`mirror.rs`), ids (`id_mirror.rs`).
 
@@ -28,13 +29,13 @@ pub struct PageMirror<F> {
     ledger: Ledger,
     arenas: Vec<Arena>,
     memory: Memory,
-    capacity_bytes: usize,
+    capacity_bytes: Option<usize>,
 }
 
 impl<F: PageFamily> PageMirror<F> {
     /// Puts `family`, which manages nothing yet, behind a live table. All ranges must lie within
-    /// `capacity_bytes` from the start of the first.
-    pub fn new(family: F, memory: Memory, capacity_bytes: usize) -> Self {
+    /// `capacity_bytes` from the start of the first, or within what the family can hold.
+    pub fn new(family: F, memory: Memory, capacity_bytes: Option<usize>) -> Self {
         Self { family, ledger: Ledger::default(), arenas: Vec::new(), memory, capacity_bytes }
     }
 
@@ -48,11 +49,13 @@ impl<F: PageFamily> PageMirror<F> {
             return Err(Refusal::InvalidParam);
         }
         let span = Span { start, size };
-        self.ledger.judge_span(span, self.family.page_size(), self.capacity_bytes, first)?;
+        let held = self.family.capacity().saturating_mul(self.family.page_size());
+        let limit = self.capacity_bytes.map_or(held, |bytes| bytes.min(held));
+        self.ledger.judge_span(span, self.family.page_size(), limit, first)?;
         if let Some(base) = self.ledger.spans().first()
-            && (start < base.start || span.end() - base.start > self.capacity_bytes)
+            && (start < base.start || span.end() - base.start > limit)
         {
-            return Err(Refusal::Capacity { limit: self.capacity_bytes });
+            return Err(Refusal::Capacity { limit });
         }
         self.arenas
             .try_reserve(1)
@@ -221,6 +224,7 @@ impl<F: PageFamily> AnyMirror for PageMirror<F> {
         if requested != totals.used {
             return Err(format!("{requested} pages are live, {} are used", totals.used));
         }
+        self.family.check()?;
         Ok(blocks)
     }
 

@@ -52,7 +52,6 @@ pub(crate) type Owner = Arc<dyn Any + Send + Sync>;
 
 /// A value of JavaScript, passed through as it is.
 #[derive(Clone, Copy, Debug)]
-#[expect(unreachable_pub, reason = "exports of the module are `pub`, and name it")]
 pub struct RawValue(pub(crate) sys::napi_value);
 
 impl ToNapiValue for RawValue {

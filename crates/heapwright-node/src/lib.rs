@@ -14,6 +14,8 @@
 //! Not here: allocators (`heapwright-allocators`, `heapwright-heap`), checks of JavaScript types
 //! (`src/options.ts`).
 
+#[cfg(feature = "bitmap")]
+mod bitmap;
 #[cfg(feature = "buddy")]
 mod buddy;
 mod buffer;
@@ -21,6 +23,8 @@ mod buffer;
 mod bytes;
 mod error;
 mod family;
+#[cfg(feature = "bitmap")]
+mod id;
 mod raw;
 #[cfg(feature = "slab")]
 mod slab;
@@ -74,6 +78,17 @@ pub fn module_exports(mut exports: Object<'_>, env: Env) -> napi::Result<()> {
     }
     #[cfg(any(feature = "buddy", feature = "tlsf", feature = "slab"))]
     register_bytes(raw_env, raw_exports)?;
+    #[cfg(feature = "bitmap")]
+    raw::raw_callbacks!(raw_env, raw_exports;
+        c"pageAlloc" => bitmap::page_alloc,
+        c"pageAllocAt" => bitmap::page_alloc_at,
+        c"pageDealloc" => bitmap::page_dealloc,
+        c"pageLookup" => bitmap::page_lookup,
+        c"idAlloc" => id::id_alloc,
+        c"idAllocFixed" => id::id_alloc_fixed,
+        c"idDealloc" => id::id_dealloc,
+        c"idIsAllocated" => id::id_is_allocated,
+    );
     exports.set("layoutVersion", LAYOUT_VERSION)
 }
 
