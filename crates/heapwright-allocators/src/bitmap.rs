@@ -297,7 +297,7 @@ impl PageAllocator for BitmapPageAllocator {
 
 impl PageFamily for BitmapPageAllocator {
     fn largest_free(&self, align: usize) -> usize {
-        if align == self.page_size {
+        if align == self.page_size() {
             self.largest_free_run()
         } else {
             self.largest_free_run_aligned(align)
