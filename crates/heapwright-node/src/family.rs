@@ -29,6 +29,7 @@ use crate::{
 const STATS_LENGTH: usize = 10;
 
 /// Constants of the seam that TypeScript needs.
+#[expect(clippy::cast_precision_loss, reason = "small, and exact")]
 pub(crate) const LAYOUT: &[(&str, f64)] = &[("STATS_LENGTH", STATS_LENGTH as f64)];
 
 /// What a mirrored byte allocator can do.

@@ -14,6 +14,11 @@
 //! Not here: allocators (`heapwright-allocators`, `heapwright-heap`), checks of JavaScript types
 //! (`src/options.ts`).
 
+#![cfg_attr(
+    not(feature = "full"),
+    allow(dead_code, unused_imports, unused_macros, reason = "what only a left-out kind uses")
+)]
+
 #[cfg(feature = "bitmap")]
 mod bitmap;
 #[cfg(feature = "buddy")]
@@ -62,6 +67,10 @@ const FEATURES: &[(&str, bool)] = &[
 const LAYOUT: &[&[(&str, f64)]] = &[raw::LAYOUT, buffer::LAYOUT, family::LAYOUT];
 
 /// Pins the library, opens the environment and registers the raw callbacks.
+///
+/// # Errors
+///
+/// What Node-API answers when it cannot make a function.
 #[napi(module_exports)]
 pub fn module_exports(mut exports: Object<'_>, env: Env) -> napi::Result<()> {
     // Failing to pin is no reason not to load: the linker's `-z nodelete` does the same.
@@ -116,6 +125,10 @@ fn ping(_: &raw::Environment) -> error::Answer {
 }
 
 /// The control block of this environment.
+///
+/// # Errors
+///
+/// Where the runtime makes no ArrayBuffer at all, or the environment is ending.
 #[napi(catch_unwind, ts_return_type = "ArrayBuffer")]
 pub fn control_block(env: Env) -> napi::Result<RawValue> {
     raw::with_environment(env.raw(), buffer::control_block)
