@@ -1,0 +1,60 @@
+/**
+ * @file The bench-only addon: glibc behind two control-block calls, and behind an idiomatic class.
+ *
+ * `run.ts` builds it and names the file in HEAPWRIGHT_BENCH_ADDON.
+ */
+
+/** What `benches/addon` exports. */
+export interface BenchAddon {
+  attach(control: Float64Array, magazine: Uint32Array): void;
+  nothing(): void;
+  controlMalloc(): void;
+  controlFree(): void;
+  controlRefill(): void;
+  argumentRefill(count: number, sizeClass: number): number;
+  IdiomaticHeap: new () => {
+    alloc(size: number): number;
+    free(address: number): void;
+    refill(count: number): void;
+    readonly live: number;
+  };
+}
+
+/** Loads the addon and gives it its control block and magazine. */
+export function loadAddon(): { addon: BenchAddon; control: Float64Array; magazine: Uint32Array } {
+  const file = process.env['HEAPWRIGHT_BENCH_ADDON'];
+  if (file === undefined) throw new Error('HEAPWRIGHT_BENCH_ADDON names no file');
+  const holder = { exports: {} as BenchAddon };
+  process.dlopen(holder, file);
+  const control = new Float64Array(new ArrayBuffer(64 * 8));
+  const magazine = new Uint32Array(new ArrayBuffer(256 * 4));
+  holder.exports.attach(control, magazine);
+  return { addon: holder.exports, control, magazine };
+}
+
+/** glibc behind two control-block calls: the lean binding. The touch is written by the native side. */
+export class LeanMalloc {
+  readonly #control: Float64Array;
+  readonly #malloc: () => void;
+  readonly #free: () => void;
+
+  constructor() {
+    const { addon, control } = loadAddon();
+    this.#control = control;
+    this.#malloc = addon.controlMalloc;
+    this.#free = addon.controlFree;
+  }
+
+  /** A real address. */
+  alloc(size: number): number {
+    this.#control[0] = size;
+    this.#malloc();
+    return this.#control[0];
+  }
+
+  /** Gives it back. */
+  free(address: number): void {
+    this.#control[0] = address;
+    this.#free();
+  }
+}
