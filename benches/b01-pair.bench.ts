@@ -8,7 +8,7 @@
  */
 import { MemPool } from '@thi.ng/malloc';
 import { type Arguments, consume, emit, main, measure } from './support/bench.ts';
-import { LeanMalloc, loadAddon } from './support/addon.ts';
+import { leanMalloc, loadAddon } from './support/addon.ts';
 import { crossingFigures, openHeap, type OurHeap, type OurPool } from './support/ours.ts';
 
 const SIZE = 64;
@@ -132,7 +132,7 @@ function thing(args: Arguments): void {
 await main({
   pool: (args) => ours(args, true),
   heap: (args) => ours(args, false),
-  'control-block': (args) => addresses(args, new LeanMalloc()),
+  'control-block': (args) => addresses(args, leanMalloc()),
   'napi-class': (args) => addresses(args, new (loadAddon().addon.IdiomaticHeap)()),
   'Buffer.allocUnsafe': (args) => objects(args, (size) => Buffer.allocUnsafe(size)),
   'new Uint8Array': (args) => objects(args, (size) => new Uint8Array(size)),

@@ -10,7 +10,7 @@
  */
 import { MemPool } from '@thi.ng/malloc';
 import { type Arguments, consume, emit, main, measure, now } from './support/bench.ts';
-import { LeanMalloc } from './support/addon.ts';
+import { leanMalloc } from './support/addon.ts';
 import { crossingFigures, openHeap, type OurHeap } from './support/ours.ts';
 import {
   nextX,
@@ -197,6 +197,6 @@ async function shuffled(args: Arguments): Promise<void> {
 await main({
   heap: ours,
   'heap-shuffled': shuffled,
-  'control-block': (args) => addresses(args, new LeanMalloc()),
+  'control-block': (args) => addresses(args, leanMalloc()),
   '@thi.ng/malloc': thing,
 });

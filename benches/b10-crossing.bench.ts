@@ -53,12 +53,13 @@ function single(args: Arguments): void {
 function refill(args: Arguments, form: 'control' | 'arguments' | 'class'): void {
   const { addon, control, magazine } = loadAddon();
   const heap = new addon.IdiomaticHeap();
+  const { argumentRefill, controlRefill } = addon;
   const forms = {
     control: (count: number): void => {
       control[0] = count;
-      addon.controlRefill();
+      controlRefill();
     },
-    arguments: (count: number): void => void addon.argumentRefill(count, 3),
+    arguments: (count: number): void => void argumentRefill(count, 3),
     class: (count: number): void => heap.refill(count),
   };
   for (const batch of BATCHES) {
