@@ -54,12 +54,18 @@ async function testAddon(chosen) {
   const { RUSTFLAGS: _, ...env } = build.env;
   const result = await counted(
     process.execPath,
-    ['node_modules/vitest/vitest.mjs', 'run', '--no-color', '--maxWorkers=2', ...files],
+    [
+      'node_modules/vitest/vitest.mjs',
+      'run',
+      '--config',
+      'scripts/vitest.asan.config.mjs',
+      ...files,
+    ],
     {
       ...env,
       ASAN_OPTIONS: `${env.ASAN_OPTIONS}:detect_leaks=0`,
       LD_PRELOAD: runtime,
-      NAPI_RS_NATIVE_LIBRARY_PATH: addon,
+      HEAPWRIGHT_ASAN_ADDON: addon,
     },
   );
   return [result];

@@ -10,6 +10,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import { fail, has, root } from './steps.mjs';
 
 /** The crates without Node-API, bottom up. */
@@ -70,6 +71,12 @@ export function counted(command, args, env) {
       const rust = /^test result: .* (\d+) passed; (\d+) failed;/.exec(line);
       counts.passed += Number(rust?.[1] ?? 0);
       counts.failed += Number(rust?.[2] ?? 0);
+      // vitest: ` Tests  1 failed | 26 passed (27)`, in the colors of the terminal or not.
+      const specs = /^\s*Tests\s+(?:(\d+) failed)?(?: \| )?(?:(\d+) passed)?/.exec(
+        stripVTControlCharacters(line),
+      );
+      counts.failed += Number(specs?.[1] ?? 0);
+      counts.passed += Number(specs?.[2] ?? 0);
       if (/(ERROR|WARNING): (Address|Leak|Thread)Sanitizer/.test(line)) counts.reports += 1;
     };
     for (const [stream, out] of [
