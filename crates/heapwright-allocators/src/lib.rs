@@ -6,6 +6,7 @@
 //! | [`TlsfByteAllocator`] | `rlsf::Tlsf` | `tlsf` |
 //! | [`SlabByteAllocator`] | `ax_slab_allocator::Heap` | `slab` |
 //! | [`BitmapPageAllocator`], [`BitmapIdAllocator`] | `bitmap_allocator::BitAlloc` | `bitmap` |
+//! | [`AllocatorRc`] | any byte allocator, as `Allocator` of `allocator-api2` or of `core` | `allocator_api`, `nightly` |
 //!
 //! The same operations on the bare crate and through the wrapper give the same offsets, block for block;
 //! `tests/families/exactness.rs` compares them step by step. What a wrapper adds lies around the calls: every
@@ -21,9 +22,12 @@
 //! (`heapwright-heap`), anything about JavaScript (`heapwright-node`).
 
 #![no_std]
+#![cfg_attr(feature = "nightly", feature(allocator_api))]
 
 extern crate alloc;
 
+#[cfg(any(feature = "allocator_api", feature = "nightly"))]
+mod allocator_rc;
 #[cfg(feature = "bitmap")]
 mod bitmap;
 #[cfg(feature = "buddy")]
@@ -43,6 +47,8 @@ mod unit_map;
 #[cfg(feature = "bitmap")]
 mod zeroed;
 
+#[cfg(any(feature = "allocator_api", feature = "nightly"))]
+pub use allocator_rc::AllocatorRc;
 #[cfg(feature = "bitmap")]
 pub use bitmap::{BitmapPageAllocator, PAGE_COUNT_MAX};
 #[cfg(feature = "buddy")]

@@ -22,6 +22,9 @@ pub trait ByteFamily: ByteAllocator {
     /// Gives the block at `pos` another size, in place or elsewhere, with its alignment kept. What the
     /// block holds need not move with it: the mirror moves its data itself.
     ///
+    /// As given here, a block stays where it is while its usable size stays the same. That is right for a
+    /// family that knows its blocks by their usable size and alignment alone.
+    ///
     /// # Errors
     ///
     /// [`AllocError::InvalidParam`] for size 0, [`AllocError::NoMemory`]; the old block is as it was then.
@@ -38,6 +41,9 @@ pub trait ByteFamily: ByteAllocator {
     ) -> AllocResult<NonNull<u8>> {
         let new_layout = Layout::from_size_align(new_size, layout.align())
             .map_err(|_| AllocError::InvalidParam)?;
+        if new_size > 0 && self.usable_size(new_layout) == self.usable_size(layout) {
+            return Ok(pos);
+        }
         let new_pos = self.alloc(new_layout)?;
         // SAFETY: the caller's bullets 1 and 2.
         if let Err(error) = unsafe { self.dealloc(pos, layout) } {
@@ -53,32 +59,10 @@ pub trait ByteFamily: ByteAllocator {
 pub trait PageFamily: PageAllocator {
     /// The largest count for which a request aligned to `align` bytes succeeds now; 0 if none does.
     fn largest_free(&self, align: usize) -> usize;
-
-    /// The pages that it can hold, counted from the start of the first range; before `init`, the most that
-    /// a first range may have.
-    fn capacity(&self) -> usize;
-
-    /// Tests its own invariants.
-    ///
-    /// # Errors
-    ///
-    /// The one that does not hold.
-    fn check(&self) -> Result<(), &'static str>;
 }
 
 /// An id allocator that the live table can stand beside.
 pub trait IdFamily: IdAllocator {
     /// The largest count for which a request aligned to `align` ids succeeds now; 0 if none does.
     fn largest_free(&self, align: usize) -> usize;
-
-    /// The ids that it can hold, counted from the first of the first range; before `init`, the most that a
-    /// first range may have.
-    fn capacity(&self) -> usize;
-
-    /// Tests its own invariants.
-    ///
-    /// # Errors
-    ///
-    /// The one that does not hold.
-    fn check(&self) -> Result<(), &'static str>;
 }

@@ -1,4 +1,0 @@
-//! Sets the link flags of a Node addon.
-fn main() {
-    napi_build::setup();
-}
