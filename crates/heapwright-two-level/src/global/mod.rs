@@ -147,7 +147,6 @@ pub struct GlobalAllocator {
     table: ClassTable,
     classes: Box<[Class]>,
     page_size: usize,
-    page_shift: u32,
     cpus: Box<[Cpu]>,
     /// By CPU.
     pending: Box<[PendingStack]>,
@@ -180,16 +179,14 @@ impl GlobalAllocator {
                 align: table.slot_align(class).max(page_size),
             });
         }
-        let page_shift = page_size.trailing_zeros();
         Ok(Self {
             cpus: (0..cpus).map(|_| Cpu::new(&table)).collect(),
             table,
             classes: classes.into_boxed_slice(),
             page_size,
-            page_shift,
             pending: (0..cpus).map(|_| PendingStack::new()).collect(),
             arena: SlabArena::new(),
-            map: PageMap::new(page_shift),
+            map: PageMap::new(page_size.trailing_zeros()),
             level: Mutex::new(PageLevel { buddy, descriptors: Descriptors::new() }),
             observer: None,
         })

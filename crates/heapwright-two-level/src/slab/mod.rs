@@ -24,5 +24,5 @@ pub(crate) use arena::{
 pub use cache::{SlabAlloc, SlabAllocator, SlabDealloc};
 pub(crate) use lists::ListState;
 pub use set::ClassStats;
-pub(crate) use set::{Given, SlabSet};
+pub(crate) use set::SlabSet;
 pub(crate) use slots::{SlotBit, search_from};
