@@ -11,7 +11,8 @@
 import path from 'node:path';
 
 import { features } from '../create-allocator.ts';
-import { bytesText, countText, nsText, shareText } from '../inspect/text.ts';
+import { REPORT_COLUMNS, REPORT_LEGEND, reportCells } from '../inspect/report-table.ts';
+import { countText } from '../inspect/text.ts';
 import { verdict } from '../inspect/verdict.ts';
 import { readTrace, writeTrace } from '../trace/format.ts';
 import type { Trace, TraceEvent } from '../trace/format.ts';
@@ -34,46 +35,7 @@ const LIMIT_SECONDS = 120;
 /** Where the main job leaves its files. */
 const OUTPUT_FOLDER = '.heapwright';
 
-const TABLE = new Table([
-  { head: 'trace', width: 12, left: true },
-  { head: 'kind', width: 9, left: true },
-  { head: 'events', width: 9 },
-  { head: 'failures', width: 8 },
-  { head: 'ns/event', width: 9 },
-  { head: 'p50', width: 7 },
-  { head: 'p99', width: 7 },
-  { head: 'p99.9', width: 7 },
-  { head: 'max', width: 7 },
-  { head: 'asked', width: 8 },
-  { head: 'used', width: 8 },
-  { head: 'span', width: 8 },
-  { head: 'frag', width: 6 },
-]);
-
-/** The cells of a report's row, as the terminal and the HTML report show them. */
-export function reportCells(report: ReplayReport): string[] {
-  return [
-    report.trace ?? '',
-    report.kind,
-    countText(report.events),
-    countText(report.failures),
-    nsText(report.nsPerEvent),
-    nsText(report.p50),
-    nsText(report.p99),
-    nsText(report.p999),
-    nsText(report.max),
-    bytesText(report.peakRequested),
-    bytesText(report.peakUsed),
-    bytesText(report.peakSpan),
-    shareText(report.fragmentation),
-  ];
-}
-
-const LEGEND = [
-  'ns/event, p50 … max: time of one call, the crossing from JavaScript included.',
-  'asked, used: most bytes that live blocks asked for, and were granted. span: what the range had to hold.',
-  'frag: share of the span beyond what was asked for at the peak.',
-];
+const TABLE = new Table(REPORT_COLUMNS);
 
 /** The JSON that `heapwright replay` writes and `heapwright report` reads. */
 export interface ReplayFile {
@@ -271,7 +233,7 @@ function finish(
 ): void {
   const conclusion = verdict(reports);
   if (!quiet) {
-    print(`\n${LEGEND.join('\n')}\n\n${styled('bold', 'What to conclude')}\n`);
+    print(`\n${REPORT_LEGEND.join('\n')}\n\n${styled('bold', 'What to conclude')}\n`);
     for (const line of conclusion) print(`- ${line}\n`);
   }
   if (plan.jsonFile === undefined) return;

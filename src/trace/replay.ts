@@ -105,6 +105,8 @@ export interface ReplayReport {
   readonly fragmentation: number;
   /** Buckets of durations that hold anything: lowest nanoseconds, calls. */
   readonly latency: readonly (readonly [startNs: number, count: number])[];
+  /** Requests by size: every power of two that occurs, and how many requests were in [from, 2 * from). */
+  readonly sizes: readonly (readonly [from: number, requests: number])[];
   /** Cost of an empty pair of clock readings, which was taken off every duration. */
   readonly clockNs: number;
   /** Pictures of the range, if asked for. */
@@ -213,6 +215,8 @@ class Replay {
   /** By id. A position of 0 is no block: not born yet, freed, or refused. */
   readonly #positions: Float64Array;
   readonly #sizes: Float64Array;
+  /** Requests by log2 of their size. */
+  readonly #requests = new Float64Array(64);
   #failures = 0;
   #skipped = 0;
   #blocks = 0;
@@ -282,6 +286,7 @@ class Replay {
     // C gives a block of its own even for 0 bytes; the smallest request here is 1.
     const size = cursor.size === 0 ? 1 : cursor.size;
     const target = this.#target;
+    this.#asked(size);
     let pos: number;
     let before: number;
     try {
@@ -324,6 +329,7 @@ class Replay {
       return;
     }
     const size = newSize === 0 ? 1 : newSize;
+    this.#asked(size);
     const oldSize = this.#sizes[id] as number;
     const { allocator } = this.#target;
     if (this.#options.verify) this.#verifyBlock(event, id, old, oldSize);
@@ -366,6 +372,11 @@ class Replay {
     this.#positions[id] = 0;
     this.#requested -= size;
     this.#blocks--;
+  }
+
+  #asked(size: number): void {
+    const power = size < 2 ** 31 ? 31 - Math.clz32(size) : Math.floor(Math.log2(size));
+    this.#requests[power] = (this.#requests[power] as number) + 1;
   }
 
   #time(ms: number): void {
@@ -450,6 +461,9 @@ class Replay {
       blocksLeft: this.#blocks,
       fragmentation: this.#span === 0 ? 0 : Math.max(0, 1 - this.#peakRequested / this.#span),
       latency: histogram.buckets(),
+      sizes: [...this.#requests]
+        .map((requests, power): [number, number] => [2 ** power, requests])
+        .filter(([, requests]) => requests > 0),
       clockNs: round(this.#clockMs * 1e6),
       ...(this.#map === undefined ? {} : { map: this.#map.finish() }),
     };
