@@ -220,13 +220,13 @@ export abstract class ByteFamily extends Family implements ByteAllocator {
     const managed = core.ranges.reduce((sum, range) => sum + range.size, 0);
     ctl[0] = core.handle;
     ctl[2] = boundary;
-    if (requested > managed) {
-      // Cannot be met, and an array for the answer may be too long to make: fail as one request.
-      ctl[1] = requested;
+    const positions = requested > managed ? undefined : arrayOf(blocks);
+    if (positions === undefined) {
+      // Cannot be met: one request for more than there is fails, and is counted, in the same way.
+      ctl[1] = managed + 1;
       raw.byteAlloc();
       throw this.#refused({ requested });
     }
-    const positions = new Float64Array(blocks);
     ctl[1] = bytes;
     binding.byteAllocMany(positions);
     if (ctl[0] !== 0) throw this.#refused({ requested, hint: this.#hint?.(bytes) });
@@ -339,5 +339,14 @@ export abstract class ByteFamily extends Family implements ByteAllocator {
 
   #refused(call: Partial<Call>): ReturnType<FamilyCore['refused']> {
     return this.#core.refused(call);
+  }
+}
+
+/** An array for so many positions; `undefined` where the runtime has none that long. */
+function arrayOf(length: number): Float64Array | undefined {
+  try {
+    return new Float64Array(length);
+  } catch {
+    return undefined;
   }
 }

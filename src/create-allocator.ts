@@ -175,8 +175,9 @@ function assertTypes(entry: KindEntry, options: Readonly<Record<string, unknown>
 function create(given: unknown, features: readonly string[]): unknown {
   if (given === undefined) throw invalidType('options', 'an object', given);
   const everyKey = [...new Set(['kind', ...KINDS.flatMap((entry) => entry.keys)])];
-  const { kind, ...options } = copyOptions(given, 'options', everyKey);
-  const entry = entryOf(kind, features);
+  const options = copyOptions(given, 'options', everyKey);
+  const entry = entryOf(options['kind'], features);
+  delete options['kind'];
   const unknown = Object.keys(options).find((key) => !entry.keys.includes(key));
   if (unknown !== undefined) {
     throw failure(

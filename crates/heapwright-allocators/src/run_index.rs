@@ -146,8 +146,7 @@ impl RunIndex {
         self.tree.get_mut().root_bounds = false;
         if end > old_limit {
             if old_limit > 0 {
-                // Its ancestors may reach beyond the old limit.
-                self.list_chunks(old_limit - 1, old_limit);
+                self.forget_path((old_limit - 1) / CHUNK_LEN);
             }
             self.limit = end;
             if start > old_limit {
@@ -156,6 +155,19 @@ impl RunIndex {
         }
         if start < old_limit {
             self.give(start, end.min(old_limit));
+        }
+    }
+
+    /// Makes sure that `chunk` and all its ancestors are summed up anew: what they know of positions
+    /// behind `chunk` followed from a limit that has changed. An ancestor may have changed where the
+    /// child that leads to it has not, so it is not enough to list the chunk.
+    fn forget_path(&mut self, chunk: usize) {
+        self.list_chunk(chunk);
+        let mut node = self.leaf_count + chunk;
+        while node > 0 {
+            // No summary is stored like this, so the next one counts as a change.
+            self.tree.get_mut().nodes[node] = [u32::MAX; 4];
+            node /= 2;
         }
     }
 

@@ -374,6 +374,24 @@ fn added_ranges_join_in_and_gaps_stay_out() {
 
 /// Every pattern of a few units, wherever it lies over the edges of words and chunks.
 #[test]
+fn a_range_added_behind_a_gap_is_seen_by_the_whole_tree() {
+    // (pages before the first, pages of it, pages of a gap, pages added), in a map of 64 Ki pages.
+    for (lead, first, gap, added) in
+        [(256, 256, 16_128, 256), (0, 512, 512, 90), (0, 1024, 7, 5000)]
+    {
+        let mut pages = BitmapPageAllocator::with_capacity(PAGE, 60_000).unwrap();
+        let start = GIB + lead * PAGE;
+        manage(&mut pages, true, start, first * PAGE);
+        // A search makes the tree know the old limit.
+        pages.alloc_pages(1, PAGE).unwrap();
+        assert_eq!(pages.largest_free_run(), first - 1);
+        manage(&mut pages, false, start + (first + gap) * PAGE, added * PAGE);
+        pages.check_invariants().unwrap();
+        assert_eq!(pages.largest_free_run(), added.max(first - 1));
+    }
+}
+
+#[test]
 fn small_patterns_are_answered_exhaustively() {
     for first in [1, 60, 505, 509] {
         for pattern in 0_u32..1 << 10 {
