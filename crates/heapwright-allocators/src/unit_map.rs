@@ -178,13 +178,17 @@ impl UnitMap {
     ///
     /// # Errors
     ///
-    /// [`AllocError::NotAllocated`] if one of them is not managed or not taken; nothing has changed then.
+    /// [`AllocError::NotAllocated`] if one of them is not managed or not taken;
+    /// [`AllocError::InvalidParam`] for none and where the run wraps around. Nothing has changed then.
     ///
     /// # Time Complexity
     ///
     /// Linear in `count`, at a few units a nanosecond.
     #[inline]
     pub(crate) fn give(&mut self, start: usize, count: usize) -> AllocResult {
+        if count == 0 || start.checked_add(count).is_none() {
+            return Err(AllocError::InvalidParam);
+        }
         let end = self.managed_end(start, count).ok_or(AllocError::NotAllocated)?;
         let (position, position_end) = (self.index.position(start), self.index.position(end));
         let key = start - self.first;

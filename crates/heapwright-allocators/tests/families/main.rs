@@ -15,6 +15,8 @@
 mod accounting;
 mod collections;
 mod exactness;
+mod fuzz;
+mod hazards;
 mod pages;
 mod seeds;
 mod support;

@@ -186,7 +186,7 @@ fn compare(
                 );
             }
         }
-        if step % (steps / 10) == 0 {
+        if step == steps / 2 {
             ours.check();
         }
     }
