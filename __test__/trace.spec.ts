@@ -10,6 +10,7 @@ import { importLog } from '../src/trace/import.ts';
 import { readTrace, writeTrace } from '../src/trace/format.ts';
 import type { Trace, TraceEvent } from '../src/trace/format.ts';
 import { Histogram } from '../src/trace/histogram.ts';
+import { record } from '../src/trace/record.ts';
 import { replay } from '../src/trace/replay.ts';
 import { ToyAllocator } from './support/toy-allocator.ts';
 import type { ToyFault } from './support/toy-allocator.ts';
@@ -452,6 +453,95 @@ describe('replay', () => {
       expect(errorOf(() => replay(trace, target as never)).code).toBe('ERR_INVALID_ARG_TYPE');
     }
     expect(errorOf(() => replay(7 as never, toy)).code).toBe('ERR_INVALID_ARG_TYPE');
+  });
+});
+
+describe('record', () => {
+  const trace = readTrace(writeTrace(someEvents(3000, SEED)));
+
+  it('gives back the trace of a replay, byte for byte', () => {
+    const toy = new ToyAllocator(64 * 2 ** 20);
+    const recording = record(toy);
+    replay(trace, toy);
+    const again = recording.stop();
+    expect(Buffer.compare(writeTrace(again), writeTrace(trace))).toBe(0);
+    expect(again.peakBytes).toBe(trace.peakBytes);
+    expect(Buffer.compare(recording.bytes(), writeTrace(trace))).toBe(0);
+    expect(recording.stop()).toBe(again);
+  });
+
+  it('leaves no trace of itself on the target', () => {
+    const toy = new ToyAllocator(65_536);
+    const recording = record(toy);
+    expect(Object.keys(toy)).toContain('alloc');
+    toy.dealloc(toy.alloc(10));
+    recording.stop();
+    expect(Object.keys(toy)).toEqual(Object.keys(new ToyAllocator(65_536)));
+    toy.alloc(10);
+    expect(recording.stop().events).toBe(2);
+  });
+
+  it('says what was recorded so far while it goes on', () => {
+    const toy = new ToyAllocator(65_536);
+    const recording = record(toy);
+    const pos = toy.alloc(10);
+    expect(readTrace(recording.bytes()).events).toBe(1);
+    toy.dealloc(pos);
+    expect(recording.stop().events).toBe(2);
+  });
+
+  it('leaves out what it cannot know: blocks from before', () => {
+    const toy = new ToyAllocator(65_536);
+    const [before, grown] = [toy.alloc(10), toy.alloc(20)];
+    const recording = record(toy);
+    toy.dealloc(before);
+    const moved = toy.realloc(grown, 30);
+    toy.dealloc(moved);
+    expect([...recording.stop()]).toEqual([
+      { op: 'alloc', id: 0, size: 30 },
+      { op: 'free', id: 0 },
+    ]);
+  });
+
+  it('does not write down what failed', () => {
+    const toy = new ToyAllocator(4096);
+    const recording = record(toy);
+    expect(() => toy.alloc(1e6)).toThrow('NO_MEMORY');
+    expect(() => toy.dealloc(12)).toThrow('NOT_ALLOCATED');
+    const pos = toy.alloc(8);
+    expect(() => toy.realloc(pos, 1e6)).toThrow('NO_MEMORY');
+    expect([...recording.stop()]).toEqual([{ op: 'alloc', id: 0, size: 8 }]);
+  });
+
+  it('keeps sizes above 2^32 and addresses wherever they are', () => {
+    for (const start of [4096, 2 ** 40, 2 ** 52]) {
+      const pages = new Map<number, number>();
+      let next = start;
+      const sparse = {
+        ranges: [{ start, size: 2 ** 50 }],
+        stats: () => ({}),
+        alloc: (size: number) => (pages.set((next += 2 ** 41), size), next - 3),
+        dealloc: (pos: number) => void pages.delete(pos + 3),
+        realloc: (pos: number) => pos,
+      };
+      const recording = record(sparse);
+      const blocks = [5, 2 ** 33, 2 ** 32 - 1, 2 ** 32].map((size) => sparse.alloc(size));
+      blocks.forEach((pos) => sparse.dealloc(pos));
+      expect(
+        [...recording.stop()].map((event) => ('size' in event ? event.size : event.id)),
+      ).toEqual([5, 2 ** 33, 2 ** 32 - 1, 2 ** 32, 0, 1, 2, 3]);
+    }
+  });
+
+  it('refuses to record twice, and what is no allocator', () => {
+    const toy = new ToyAllocator(4096);
+    const recording = record(toy);
+    expect(errorOf(() => record(toy)).code).toBe('ERR_INVALID_PARAM');
+    recording.stop();
+    record(toy).stop();
+    for (const target of [null, undefined, 7, 'heap', {}]) {
+      expect(errorOf(() => record(target as never)).code).toBe('ERR_INVALID_ARG_TYPE');
+    }
   });
 });
 

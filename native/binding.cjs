@@ -835,9 +835,15 @@ function __napiStampBindingTarget(exportsObject, target) {
 // linked import resolves to `undefined`.
 module.exports.__napiBindingTarget = __napiStampBindingTarget(nativeBinding, __napiLoadedBindingTarget)
 module.exports = nativeBinding
+module.exports.NativeBitmap = nativeBinding.NativeBitmap
+module.exports.NativeBuddy = nativeBinding.NativeBuddy
+module.exports.NativeId = nativeBinding.NativeId
+module.exports.NativeSlab = nativeBinding.NativeSlab
+module.exports.NativeTlsf = nativeBinding.NativeTlsf
 module.exports.backend = nativeBinding.backend
 module.exports.controlBlock = nativeBinding.controlBlock
 module.exports.detach = nativeBinding.detach
 module.exports.features = nativeBinding.features
 module.exports.lastInternalError = nativeBinding.lastInternalError
 module.exports.layout = nativeBinding.layout
+module.exports.liveBlocks = nativeBinding.liveBlocks

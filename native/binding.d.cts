@@ -9,6 +9,156 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
+/** r" Owns a `BitmapPageAllocator` with its live table. */
+export declare class NativeBitmap {
+  /**
+   * An allocator that manages nothing yet.
+   *
+   * # Errors
+   *
+   * Where the environment is ending, or 2^20 allocators are open.
+   */
+  constructor(pageSize: number, memory: boolean, capacityBytes: number)
+  /** What raw callbacks know the allocator by. */
+  get handle(): number
+  /** Starts to manage a range; status in the control block. */
+  init(start: number, size: number): void
+  /** Manages one more range; status in the control block. */
+  addMemory(start: number, size: number): void
+  /** A buffer over part of a range's data; `null` where there is none, status in the control block. */
+  wrap(range: number, offset: number, length: number): ArrayBuffer | null
+  /** Uses the runtime's own memory as a range's data; status in the control block. */
+  provide(range: number, bytes: Uint8Array): void
+  /** Ends the allocator. Idempotent. */
+  close(): void
+  /** What is managed; status in the control block. */
+  get totalPages(): number
+  /** What is granted; status in the control block. */
+  get usedPages(): number
+  /** What is not granted; status in the control block. */
+  get availablePages(): number
+}
+
+/** r" Owns a mirrored `BuddyByteAllocator`. */
+export declare class NativeBuddy {
+  /**
+   * An allocator that manages nothing yet.
+   *
+   * # Errors
+   *
+   * Where the environment is ending, or 2^20 allocators are open.
+   */
+  constructor(memory: boolean)
+  /** What raw callbacks know the allocator by. */
+  get handle(): number
+  /** Starts to manage a range; status in the control block. */
+  init(start: number, size: number): void
+  /** Manages one more range; status in the control block. */
+  addMemory(start: number, size: number): void
+  /** A buffer over part of a range's data; `null` where there is none, status in the control block. */
+  wrap(range: number, offset: number, length: number): ArrayBuffer | null
+  /** Uses the runtime's own memory as a range's data; status in the control block. */
+  provide(range: number, bytes: Uint8Array): void
+  /** Ends the allocator. Idempotent. */
+  close(): void
+  /** What is managed; status in the control block. */
+  get totalBytes(): number
+  /** What is granted; status in the control block. */
+  get usedBytes(): number
+  /** What is not granted; status in the control block. */
+  get availableBytes(): number
+}
+
+/** r" Owns a `BitmapIdAllocator` with its live table. */
+export declare class NativeId {
+  /**
+   * An allocator that manages nothing yet.
+   *
+   * # Errors
+   *
+   * Where the environment is ending, or 2^20 allocators are open.
+   */
+  constructor()
+  /** What raw callbacks know the allocator by. */
+  get handle(): number
+  /** Starts to manage a range; status in the control block. */
+  init(start: number, size: number): void
+  /** Manages one more range; status in the control block. */
+  addMemory(start: number, size: number): void
+  /** A buffer over part of a range's data; `null` where there is none, status in the control block. */
+  wrap(range: number, offset: number, length: number): ArrayBuffer | null
+  /** Uses the runtime's own memory as a range's data; status in the control block. */
+  provide(range: number, bytes: Uint8Array): void
+  /** Ends the allocator. Idempotent. */
+  close(): void
+  /** What is managed; status in the control block. */
+  get size(): number
+  /** What is granted; status in the control block. */
+  get used(): number
+  /** What is not granted; status in the control block. */
+  get available(): number
+}
+
+/** r" Owns a mirrored `SlabByteAllocator`. */
+export declare class NativeSlab {
+  /**
+   * An allocator that manages nothing yet.
+   *
+   * # Errors
+   *
+   * Where the environment is ending, or 2^20 allocators are open.
+   */
+  constructor(memory: boolean)
+  /** What raw callbacks know the allocator by. */
+  get handle(): number
+  /** Starts to manage a range; status in the control block. */
+  init(start: number, size: number): void
+  /** Manages one more range; status in the control block. */
+  addMemory(start: number, size: number): void
+  /** A buffer over part of a range's data; `null` where there is none, status in the control block. */
+  wrap(range: number, offset: number, length: number): ArrayBuffer | null
+  /** Uses the runtime's own memory as a range's data; status in the control block. */
+  provide(range: number, bytes: Uint8Array): void
+  /** Ends the allocator. Idempotent. */
+  close(): void
+  /** What is managed; status in the control block. */
+  get totalBytes(): number
+  /** What is granted; status in the control block. */
+  get usedBytes(): number
+  /** What is not granted; status in the control block. */
+  get availableBytes(): number
+}
+
+/** r" Owns a mirrored `TlsfByteAllocator`. */
+export declare class NativeTlsf {
+  /**
+   * An allocator that manages nothing yet.
+   *
+   * # Errors
+   *
+   * Where the environment is ending, or 2^20 allocators are open.
+   */
+  constructor(memory: boolean)
+  /** What raw callbacks know the allocator by. */
+  get handle(): number
+  /** Starts to manage a range; status in the control block. */
+  init(start: number, size: number): void
+  /** Manages one more range; status in the control block. */
+  addMemory(start: number, size: number): void
+  /** A buffer over part of a range's data; `null` where there is none, status in the control block. */
+  wrap(range: number, offset: number, length: number): ArrayBuffer | null
+  /** Uses the runtime's own memory as a range's data; status in the control block. */
+  provide(range: number, bytes: Uint8Array): void
+  /** Ends the allocator. Idempotent. */
+  close(): void
+  /** What is managed; status in the control block. */
+  get totalBytes(): number
+  /** What is granted; status in the control block. */
+  get usedBytes(): number
+  /** What is not granted; status in the control block. */
+  get availableBytes(): number
+}
+
 /** How memory becomes visible here: `external` or `shared`. */
 export declare function backend(): 'external' | 'shared'
 
@@ -26,3 +176,6 @@ export declare function lastInternalError(): string
 
 /** The constants of the seam as JSON; `scripts/build.mjs` makes `native/layout.ts` of it. */
 export declare function layout(): string
+
+/** The live blocks of an allocator as (pos, size, align) triples, ascending; status in the control block. */
+export declare function liveBlocks(handle: number): Float64Array | null

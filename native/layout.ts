@@ -6,6 +6,7 @@
 export const LAYOUT_VERSION = 1;
 export const CONTROL_LENGTH = 64;
 export const WINDOW_BYTES_MAX = 4294967296;
+export const STATS_LENGTH = 10;
 export const STATUS_CODES: readonly string[] = [
   '',
   'ERR_INVALID_PARAM',

@@ -17,7 +17,8 @@
 use core::fmt;
 
 use heapwright_core::{
-    AllocError, AllocResult, BaseAllocator, PageAllocator, align_down, align_up, is_aligned,
+    AllocError, AllocResult, BaseAllocator, PageAllocator, PageFamily, align_down, align_up,
+    is_aligned,
 };
 
 use crate::{
@@ -291,5 +292,23 @@ impl PageAllocator for BitmapPageAllocator {
 
     fn available_pages(&self) -> usize {
         self.total_pages() - self.used_pages()
+    }
+}
+
+impl PageFamily for BitmapPageAllocator {
+    fn largest_free(&self, align: usize) -> usize {
+        if align == self.page_size() {
+            self.largest_free_run()
+        } else {
+            self.largest_free_run_aligned(align)
+        }
+    }
+
+    fn capacity(&self) -> usize {
+        if self.units.is_some() { Self::capacity(self) } else { PAGE_COUNT_MAX }
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        self.check_invariants()
     }
 }

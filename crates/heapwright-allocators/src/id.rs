@@ -9,7 +9,7 @@
 
 use core::fmt;
 
-use heapwright_core::{AllocError, AllocResult, BaseAllocator, IdAllocator};
+use heapwright_core::{AllocError, AllocResult, BaseAllocator, IdAllocator, IdFamily};
 
 use crate::unit_map::{UNIT_COUNT_MAX, UnitMap};
 
@@ -21,7 +21,7 @@ pub const ID_COUNT_MAX: usize = UNIT_COUNT_MAX;
 /// # Examples
 ///
 /// ```
-/// use heapwright_allocators::{BaseAllocator, BitmapIdAllocator, IdAllocator};
+/// use heapwright_allocators::{BaseAllocator, BitmapIdAllocator, IdAllocator, IdFamily};
 ///
 /// let mut ports = BitmapIdAllocator::new();
 /// unsafe { ports.init(49_152, 16_384) }.unwrap(); // Numbers only: nothing is touched.
@@ -213,5 +213,19 @@ impl IdAllocator for BitmapIdAllocator {
 
     fn available(&self) -> usize {
         self.size() - self.used()
+    }
+}
+
+impl IdFamily for BitmapIdAllocator {
+    fn largest_free(&self, align: usize) -> usize {
+        if align == 1 { self.largest_free_run() } else { self.largest_free_run_aligned(align) }
+    }
+
+    fn capacity(&self) -> usize {
+        if self.units.is_some() { Self::capacity(self) } else { ID_COUNT_MAX }
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        self.check_invariants()
     }
 }

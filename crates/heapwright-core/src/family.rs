@@ -59,10 +59,32 @@ pub trait ByteFamily: ByteAllocator {
 pub trait PageFamily: PageAllocator {
     /// The largest count for which a request aligned to `align` bytes succeeds now; 0 if none does.
     fn largest_free(&self, align: usize) -> usize;
+
+    /// The pages that it can hold, counted from the start of the first range; before `init`, the most that
+    /// a first range may have.
+    fn capacity(&self) -> usize;
+
+    /// Tests its own invariants.
+    ///
+    /// # Errors
+    ///
+    /// The one that does not hold.
+    fn check(&self) -> Result<(), &'static str>;
 }
 
 /// An id allocator that the live table can stand beside.
 pub trait IdFamily: IdAllocator {
     /// The largest count for which a request aligned to `align` ids succeeds now; 0 if none does.
     fn largest_free(&self, align: usize) -> usize;
+
+    /// The ids that it can hold, counted from the first of the first range; before `init`, the most that a
+    /// first range may have.
+    fn capacity(&self) -> usize;
+
+    /// Tests its own invariants.
+    ///
+    /// # Errors
+    ///
+    /// The one that does not hold.
+    fn check(&self) -> Result<(), &'static str>;
 }

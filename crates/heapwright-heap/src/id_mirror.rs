@@ -3,7 +3,7 @@
 //! Ids are bare numbers: an old copy of an id that was freed and handed out again names its new owner,
 //! and a free of it succeeds (HAZARDS AX14). What can be refused is refused from the live table.
 //!
-//! Invariants ([`IdMirror::check`]):
+//! Invariants ([`AnyMirror::check`]):
 //! 1. The ids of live blocks are exactly those that the family counts as used.
 //! 2. Room in the table is made before the family is called.
 //!
@@ -12,6 +12,7 @@
 use heapwright_core::IdFamily;
 
 use crate::{
+    any_mirror::AnyMirror,
     arena::ALIGN_MAX,
     ledger::{Ledger, Span, Stats, Totals},
     live_table::Block,
@@ -23,14 +24,12 @@ use crate::{
 pub struct IdMirror<F> {
     family: F,
     ledger: Ledger,
-    capacity: usize,
 }
 
 impl<F: IdFamily> IdMirror<F> {
-    /// Puts `family`, which manages nothing yet, behind a live table. All ids must lie within `capacity`
-    /// from the first.
-    pub fn new(family: F, capacity: usize) -> Self {
-        Self { family, ledger: Ledger::default(), capacity }
+    /// Puts `family`, which manages nothing yet, behind a live table.
+    pub fn new(family: F) -> Self {
+        Self { family, ledger: Ledger::default() }
     }
 
     /// The wrapped allocator, to look at.
@@ -38,47 +37,14 @@ impl<F: IdFamily> IdMirror<F> {
         &self.family
     }
 
-    /// The managed ranges, in order of addition.
-    pub fn spans(&self) -> &[Span] {
-        self.ledger.spans()
-    }
-
-    /// Refuses everything from now on, because of `cause`.
-    pub fn poison(&mut self, cause: &str) {
-        self.ledger.poison(cause);
-    }
-
-    /// Why everything is refused, if it is.
-    pub fn poisoned(&self) -> Option<&str> {
-        self.ledger.poisoned()
-    }
-
-    /// Starts to manage the ids `[start, start + size)`.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::InvalidParam`] for no ids, ids above 2^53, and a second `init`; [`Refusal::Capacity`];
-    /// [`Refusal::NoMemory`].
-    pub fn init(&mut self, start: usize, size: usize) -> Outcome {
-        self.manage(start, size, true)
-    }
-
-    /// Manages more ids.
-    ///
-    /// # Errors
-    ///
-    /// As [`init`](Self::init); [`Refusal::Closed`] before it; [`Refusal::MemoryOverlap`].
-    pub fn add_memory(&mut self, start: usize, size: usize) -> Outcome {
-        self.manage(start, size, false)
-    }
-
     fn manage(&mut self, start: usize, size: usize, first: bool) -> Outcome {
         let span = Span { start, size };
-        self.ledger.judge_span(span, 1, self.capacity, first)?;
+        let limit = self.family.capacity();
+        self.ledger.judge_span(span, 1, limit, first)?;
         if let Some(base) = self.ledger.spans().first()
-            && (start < base.start || span.end() - base.start > self.capacity)
+            && (start < base.start || span.end() - base.start > limit)
         {
-            return Err(Refusal::Capacity { limit: self.capacity });
+            return Err(Refusal::Capacity { limit });
         }
         let added = if first {
             // SAFETY: ids are no memory.
@@ -123,7 +89,7 @@ impl<F: IdFamily> IdMirror<F> {
     /// it is taken.
     pub fn alloc_fixed(&mut self, id: usize) -> Outcome {
         self.ledger.ready()?;
-        if !self.spans().iter().any(|span| span.start <= id && id < span.end()) {
+        if !self.ledger.spans().iter().any(|span| span.start <= id && id < span.end()) {
             return Err(Refusal::InvalidParam);
         }
         self.ledger.make_room(1, 1)?;
@@ -161,21 +127,6 @@ impl<F: IdFamily> IdMirror<F> {
         Ok(self.family.is_allocated(id))
     }
 
-    /// The most consecutive ids that a request can have now.
-    pub fn largest_free(&self) -> usize {
-        self.family.largest_free(1)
-    }
-
-    /// The statistics, in ids.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::Closed`], [`Refusal::Internal`].
-    pub fn stats(&self) -> Outcome<Stats> {
-        self.ledger.ready()?;
-        Ok(self.ledger.stats(self.totals()))
-    }
-
     fn totals(&self) -> Totals {
         Totals {
             total: self.family.size(),
@@ -183,13 +134,31 @@ impl<F: IdFamily> IdMirror<F> {
             largest_free: self.largest_free(),
         }
     }
+}
 
-    /// Every live block, ascending.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::Closed`]; [`Refusal::NoMemory`] for the list.
-    pub fn blocks(&self) -> Outcome<Vec<(usize, Block)>> {
+impl<F: IdFamily> AnyMirror for IdMirror<F> {
+    fn init(&mut self, start: usize, size: usize) -> Outcome {
+        self.manage(start, size, true)
+    }
+
+    fn add_memory(&mut self, start: usize, size: usize) -> Outcome {
+        self.manage(start, size, false)
+    }
+
+    fn spans(&self) -> &[Span] {
+        self.ledger.spans()
+    }
+
+    fn stats(&self) -> Outcome<Stats> {
+        self.ledger.ready()?;
+        Ok(self.ledger.stats(self.totals()))
+    }
+
+    fn largest_free(&self) -> usize {
+        self.family.largest_free(1)
+    }
+
+    fn blocks(&self) -> Outcome<Vec<(usize, Block)>> {
         self.ledger.ready()?;
         self.ledger
             .live
@@ -197,22 +166,14 @@ impl<F: IdFamily> IdMirror<F> {
             .map_err(|_| Refusal::NoMemory { requested: self.ledger.live.len(), errno: 0 })
     }
 
-    /// Tests all invariants, and answers with the number of live blocks. Changes nothing.
-    ///
-    /// # Time Complexity
-    ///
-    /// `O(n log n)` in the live blocks.
-    ///
-    /// # Errors
-    ///
-    /// A sentence about the first one that does not hold.
-    pub fn check(&self) -> Result<usize, String> {
+    fn check(&self) -> Result<usize, String> {
         let totals = self.totals();
         let blocks = self.ledger.check(totals, 1, |_, block| block.size)?;
         let requested = self.ledger.stats(totals).requested;
         if requested != totals.used {
             return Err(format!("{requested} ids are live, {} are used", totals.used));
         }
+        self.family.check()?;
         for (start, block) in self.ledger.live.iter() {
             if !self.family.is_allocated(start) || !self.family.is_allocated(start + block.size - 1)
             {
@@ -220,5 +181,13 @@ impl<F: IdFamily> IdMirror<F> {
             }
         }
         Ok(blocks)
+    }
+
+    fn poison(&mut self, cause: &str) {
+        self.ledger.poison(cause);
+    }
+
+    fn poisoned(&self) -> Option<&str> {
+        self.ledger.poisoned()
     }
 }

@@ -11,6 +11,7 @@
 //! Not here: the wrapped allocators (`heapwright-allocators` implements the traits of `heapwright-core`
 //! that this crate asks for), system calls (`heapwright-region`), anything about JavaScript.
 
+mod any_mirror;
 pub mod arena;
 mod id_mirror;
 mod ledger;
@@ -19,6 +20,7 @@ mod mirror;
 mod page_mirror;
 mod refusal;
 
+pub use any_mirror::AnyMirror;
 pub use id_mirror::IdMirror;
 pub use ledger::{RANGE_END_MAX, Span, Stats};
 pub use mirror::{ByteRules, Mirror};

@@ -13,7 +13,7 @@
 //! the program writes there goes to the data mapping, which the crate never sees. So the crate behaves
 //! exactly as it would alone, and nothing that the program does can damage it.
 //!
-//! Invariants ([`Mirror::check`]):
+//! Invariants ([`AnyMirror::check`]):
 //! 1. Every live block of the crate is in the live table, and no other.
 //! 2. The crate is told a size and an alignment only as it was told them when the block was made:
 //!    those of the table or, for a block that shrank where the crate could not, those of `kept`.
@@ -28,6 +28,7 @@ use std::{alloc::Layout, collections::HashMap, ptr, ptr::NonNull};
 use heapwright_core::{AllocError, ByteFamily};
 
 use crate::{
+    any_mirror::AnyMirror,
     arena::{ALIGN_MAX, Arena, ControlPlacement, Memory, copy_data},
     ledger::{Ledger, Span, Stats, Totals},
     live_table::{Block, Position},
@@ -93,53 +94,6 @@ impl<F: ByteFamily> Mirror<F> {
     /// The wrapped allocator, to look at.
     pub fn family(&self) -> &F {
         &self.family
-    }
-
-    /// The managed ranges, in order of addition.
-    pub fn spans(&self) -> &[Span] {
-        self.ledger.spans()
-    }
-
-    /// The ranges with their mappings, in order of addition.
-    pub fn arenas(&self) -> &[Arena] {
-        &self.arenas
-    }
-
-    /// The range of that index, to give it its memory.
-    pub fn arena_mut(&mut self, index: usize) -> Option<&mut Arena> {
-        self.arenas.get_mut(index)
-    }
-
-    /// Refuses everything from now on, because of `cause`.
-    pub fn poison(&mut self, cause: &str) {
-        self.ledger.poison(cause);
-    }
-
-    /// Why everything is refused, if it is.
-    pub fn poisoned(&self) -> Option<&str> {
-        self.ledger.poisoned()
-    }
-
-    /// Starts to manage `[start, start + size)`.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::InvalidParam`] for a range that the kind cannot manage, and for a second `init`;
-    /// [`Refusal::Capacity`]; [`Refusal::NoMemory`] where the system maps no more.
-    pub fn init(&mut self, start: usize, size: usize) -> Outcome {
-        if !size.is_multiple_of(self.rules.first_size_unit) {
-            return Err(Refusal::InvalidParam);
-        }
-        self.manage(start, size, true)
-    }
-
-    /// Manages one more range, apart from all others.
-    ///
-    /// # Errors
-    ///
-    /// As [`init`](Self::init); [`Refusal::Closed`] before it; [`Refusal::MemoryOverlap`].
-    pub fn add_memory(&mut self, start: usize, size: usize) -> Outcome {
-        self.manage(start, size, false)
     }
 
     fn manage(&mut self, start: usize, size: usize, first: bool) -> Outcome {
@@ -392,64 +346,12 @@ impl<F: ByteFamily> Mirror<F> {
         Ok((block, self.family.usable_size(layout)))
     }
 
-    /// The largest request with alignment 1 that succeeds now.
-    pub fn largest_free(&self) -> usize {
-        self.family.largest_free(1)
-    }
-
-    /// The statistics.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::Closed`], [`Refusal::Internal`].
-    pub fn stats(&self) -> Outcome<Stats> {
-        self.ledger.ready()?;
-        Ok(self.ledger.stats(self.totals()))
-    }
-
     fn totals(&self) -> Totals {
         Totals {
             total: self.family.total_bytes(),
             used: self.family.used_bytes(),
             largest_free: self.family.largest_free(1),
         }
-    }
-
-    /// Every live block, ascending.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::Closed`]; [`Refusal::NoMemory`] for the list.
-    pub fn blocks(&self) -> Outcome<Vec<(usize, Block)>> {
-        self.ledger.ready()?;
-        self.ledger
-            .live
-            .sorted()
-            .map_err(|_| Refusal::NoMemory { requested: self.ledger.live.len(), errno: 0 })
-    }
-
-    /// Tests all invariants, and answers with the number of live blocks. Changes nothing.
-    ///
-    /// # Time Complexity
-    ///
-    /// `O(n log n)` in the live blocks.
-    ///
-    /// # Errors
-    ///
-    /// A sentence about the first one that does not hold.
-    pub fn check(&self) -> Result<usize, String> {
-        self.ledger.check(self.totals(), 1, |start, block| {
-            let size = self.kept.get(&start).copied().unwrap_or(block.size);
-            Layout::from_size_align(size, block.align)
-                .map_or(usize::MAX >> 1, |layout| self.family.usable_size(layout))
-        })?;
-        let kept = self.ledger.live.iter().filter(|&(start, _)| {
-            self.ledger.live.find(start).is_some_and(|at| self.ledger.live.is_kept(at))
-        });
-        if kept.count() != self.kept.len() {
-            return Err("a block is noted as kept and has no size, or the other way round".into());
-        }
-        Ok(self.ledger.live.len())
     }
 
     /// Whether every range has the memory that was announced.
@@ -501,6 +403,71 @@ impl<F: ByteFamily> Mirror<F> {
     fn broken(&mut self, cause: &str) -> Refusal {
         self.ledger.poison(cause);
         Refusal::Internal
+    }
+}
+
+impl<F: ByteFamily> AnyMirror for Mirror<F> {
+    fn init(&mut self, start: usize, size: usize) -> Outcome {
+        if !size.is_multiple_of(self.rules.first_size_unit) {
+            return Err(Refusal::InvalidParam);
+        }
+        self.manage(start, size, true)
+    }
+
+    fn add_memory(&mut self, start: usize, size: usize) -> Outcome {
+        self.manage(start, size, false)
+    }
+
+    fn spans(&self) -> &[Span] {
+        self.ledger.spans()
+    }
+
+    fn arenas(&self) -> &[Arena] {
+        &self.arenas
+    }
+
+    fn arena_mut(&mut self, index: usize) -> Option<&mut Arena> {
+        self.arenas.get_mut(index)
+    }
+
+    fn stats(&self) -> Outcome<Stats> {
+        self.ledger.ready()?;
+        Ok(self.ledger.stats(self.totals()))
+    }
+
+    fn largest_free(&self) -> usize {
+        self.family.largest_free(1)
+    }
+
+    fn blocks(&self) -> Outcome<Vec<(usize, Block)>> {
+        self.ledger.ready()?;
+        self.ledger
+            .live
+            .sorted()
+            .map_err(|_| Refusal::NoMemory { requested: self.ledger.live.len(), errno: 0 })
+    }
+
+    fn check(&self) -> Result<usize, String> {
+        self.ledger.check(self.totals(), 1, |start, block| {
+            let size = self.kept.get(&start).copied().unwrap_or(block.size);
+            Layout::from_size_align(size, block.align)
+                .map_or(usize::MAX >> 1, |layout| self.family.usable_size(layout))
+        })?;
+        let kept = self.ledger.live.iter().filter(|&(start, _)| {
+            self.ledger.live.find(start).is_some_and(|at| self.ledger.live.is_kept(at))
+        });
+        if kept.count() != self.kept.len() {
+            return Err("a block is noted as kept and has no size, or the other way round".into());
+        }
+        Ok(self.ledger.live.len())
+    }
+
+    fn poison(&mut self, cause: &str) {
+        self.ledger.poison(cause);
+    }
+
+    fn poisoned(&self) -> Option<&str> {
+        self.ledger.poisoned()
     }
 }
 

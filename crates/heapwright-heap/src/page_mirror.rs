@@ -4,16 +4,18 @@
 //! the program's own addresses, up to 2^53. What the mirror adds for bytes, the judging of every call
 //! from a live table, is the same here; so is the data mapping, where the program wants one.
 //!
-//! Invariants ([`PageMirror::check`]):
+//! Invariants ([`AnyMirror::check`]):
 //! 1. The pages of live blocks are exactly the pages that the family counts as used.
 //! 2. Room in the table is made before the family is called.
-//! 3. All ranges lie within `capacity_bytes` from the start of the first.
+//! 3. All ranges lie within the capacity from the start of the first: that which the program named, else
+//!    that of the family.
 //!
 //! Not here: bytes (`mirror.rs`), ids (`id_mirror.rs`).
 
 use heapwright_core::PageFamily;
 
 use crate::{
+    any_mirror::AnyMirror,
     arena::{ALIGN_MAX, Arena, ControlPlacement, Memory},
     ledger::{Ledger, Span, Stats, Totals},
     live_table::Block,
@@ -27,13 +29,13 @@ pub struct PageMirror<F> {
     ledger: Ledger,
     arenas: Vec<Arena>,
     memory: Memory,
-    capacity_bytes: usize,
+    capacity_bytes: Option<usize>,
 }
 
 impl<F: PageFamily> PageMirror<F> {
     /// Puts `family`, which manages nothing yet, behind a live table. All ranges must lie within
-    /// `capacity_bytes` from the start of the first.
-    pub fn new(family: F, memory: Memory, capacity_bytes: usize) -> Self {
+    /// `capacity_bytes` from the start of the first, or within what the family can hold.
+    pub fn new(family: F, memory: Memory, capacity_bytes: Option<usize>) -> Self {
         Self { family, ledger: Ledger::default(), arenas: Vec::new(), memory, capacity_bytes }
     }
 
@@ -42,60 +44,18 @@ impl<F: PageFamily> PageMirror<F> {
         &self.family
     }
 
-    /// The managed ranges, in order of addition.
-    pub fn spans(&self) -> &[Span] {
-        self.ledger.spans()
-    }
-
-    /// The ranges with their mappings, in order of addition.
-    pub fn arenas(&self) -> &[Arena] {
-        &self.arenas
-    }
-
-    /// The range of that index, to give it its memory.
-    pub fn arena_mut(&mut self, index: usize) -> Option<&mut Arena> {
-        self.arenas.get_mut(index)
-    }
-
-    /// Refuses everything from now on, because of `cause`.
-    pub fn poison(&mut self, cause: &str) {
-        self.ledger.poison(cause);
-    }
-
-    /// Why everything is refused, if it is.
-    pub fn poisoned(&self) -> Option<&str> {
-        self.ledger.poisoned()
-    }
-
-    /// Starts to manage `[start, start + size)`, in bytes.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::InvalidParam`] for a range that is not of whole pages, starts at 0 or ends above 2^53,
-    /// and for a second `init`; [`Refusal::Capacity`]; [`Refusal::NoMemory`].
-    pub fn init(&mut self, start: usize, size: usize) -> Outcome {
-        self.manage(start, size, true)
-    }
-
-    /// Manages one more range, apart from all others.
-    ///
-    /// # Errors
-    ///
-    /// As [`init`](Self::init); [`Refusal::Closed`] before it; [`Refusal::MemoryOverlap`].
-    pub fn add_memory(&mut self, start: usize, size: usize) -> Outcome {
-        self.manage(start, size, false)
-    }
-
     fn manage(&mut self, start: usize, size: usize, first: bool) -> Outcome {
         if start == 0 {
             return Err(Refusal::InvalidParam);
         }
         let span = Span { start, size };
-        self.ledger.judge_span(span, self.family.page_size(), self.capacity_bytes, first)?;
+        let held = self.family.capacity().saturating_mul(self.family.page_size());
+        let limit = self.capacity_bytes.map_or(held, |bytes| bytes.min(held));
+        self.ledger.judge_span(span, self.family.page_size(), limit, first)?;
         if let Some(base) = self.ledger.spans().first()
-            && (start < base.start || span.end() - base.start > self.capacity_bytes)
+            && (start < base.start || span.end() - base.start > limit)
         {
-            return Err(Refusal::Capacity { limit: self.capacity_bytes });
+            return Err(Refusal::Capacity { limit });
         }
         self.arenas
             .try_reserve(1)
@@ -169,7 +129,7 @@ impl<F: PageFamily> PageMirror<F> {
             .checked_mul(self.family.page_size())
             .and_then(|size| base.checked_add(size))
             .ok_or(Refusal::InvalidParam)?;
-        if !self.spans().iter().any(|span| span.start <= base && end <= span.end()) {
+        if !self.ledger.spans().iter().any(|span| span.start <= base && end <= span.end()) {
             return Err(Refusal::InvalidParam);
         }
         self.ledger.make_room(1, count)?;
@@ -210,21 +170,6 @@ impl<F: PageFamily> PageMirror<F> {
         self.ledger.judge(pos, None, None).map(|(_, block)| block)
     }
 
-    /// The most contiguous pages that a request can have now.
-    pub fn largest_free(&self) -> usize {
-        self.family.largest_free(self.family.page_size())
-    }
-
-    /// The statistics, in pages.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::Closed`], [`Refusal::Internal`].
-    pub fn stats(&self) -> Outcome<Stats> {
-        self.ledger.ready()?;
-        Ok(self.ledger.stats(self.totals()))
-    }
-
     fn totals(&self) -> Totals {
         Totals {
             total: self.family.total_pages(),
@@ -232,13 +177,39 @@ impl<F: PageFamily> PageMirror<F> {
             largest_free: self.largest_free(),
         }
     }
+}
 
-    /// Every live block, ascending.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::Closed`]; [`Refusal::NoMemory`] for the list.
-    pub fn blocks(&self) -> Outcome<Vec<(usize, Block)>> {
+impl<F: PageFamily> AnyMirror for PageMirror<F> {
+    fn init(&mut self, start: usize, size: usize) -> Outcome {
+        self.manage(start, size, true)
+    }
+
+    fn add_memory(&mut self, start: usize, size: usize) -> Outcome {
+        self.manage(start, size, false)
+    }
+
+    fn spans(&self) -> &[Span] {
+        self.ledger.spans()
+    }
+
+    fn arenas(&self) -> &[Arena] {
+        &self.arenas
+    }
+
+    fn arena_mut(&mut self, index: usize) -> Option<&mut Arena> {
+        self.arenas.get_mut(index)
+    }
+
+    fn stats(&self) -> Outcome<Stats> {
+        self.ledger.ready()?;
+        Ok(self.ledger.stats(self.totals()))
+    }
+
+    fn largest_free(&self) -> usize {
+        self.family.largest_free(self.family.page_size())
+    }
+
+    fn blocks(&self) -> Outcome<Vec<(usize, Block)>> {
         self.ledger.ready()?;
         self.ledger
             .live
@@ -246,22 +217,22 @@ impl<F: PageFamily> PageMirror<F> {
             .map_err(|_| Refusal::NoMemory { requested: self.ledger.live.len(), errno: 0 })
     }
 
-    /// Tests all invariants, and answers with the number of live blocks. Changes nothing.
-    ///
-    /// # Time Complexity
-    ///
-    /// `O(n log n)` in the live blocks.
-    ///
-    /// # Errors
-    ///
-    /// A sentence about the first one that does not hold.
-    pub fn check(&self) -> Result<usize, String> {
+    fn check(&self) -> Result<usize, String> {
         let totals = self.totals();
         let blocks = self.ledger.check(totals, self.page_size(), |_, block| block.size)?;
         let requested = self.ledger.stats(totals).requested;
         if requested != totals.used {
             return Err(format!("{requested} pages are live, {} are used", totals.used));
         }
+        self.family.check()?;
         Ok(blocks)
+    }
+
+    fn poison(&mut self, cause: &str) {
+        self.ledger.poison(cause);
+    }
+
+    fn poisoned(&self) -> Option<&str> {
+        self.ledger.poisoned()
     }
 }

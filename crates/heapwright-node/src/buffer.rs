@@ -1,6 +1,6 @@
 //! The only place where an ArrayBuffer is made, and where one is detached.
 //!
-//! JavaScript sees native memory through **external** ArrayBuffers: the runtime borrows our pages and
+//! JavaScript sees native memory through **external** buffers: the runtime borrows our pages and
 //! calls a finalizer when the last view is gone. Each buffer holds an `Arc` of what owns the memory, so
 //! a view can outlive `close()` and never faults. Where a runtime bans external buffers (Electron's
 //! memory cage: status 22), TypeScript makes a `SharedArrayBuffer` and we use its memory instead.
@@ -21,6 +21,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use heapwright_heap::arena::Memory;
 use napi::{
     bindgen_prelude::{FromNapiValue, ToNapiValue},
     sys,
@@ -35,14 +36,15 @@ use crate::{
 pub(crate) const WINDOW_BYTES_MAX: usize = 1 << 32;
 
 /// Constants of the seam that TypeScript needs.
+#[expect(clippy::cast_precision_loss, reason = "small, and exact")]
 pub(crate) const LAYOUT: &[(&str, f64)] = &[("WINDOW_BYTES_MAX", WINDOW_BYTES_MAX as f64)];
 
 /// How memory becomes visible to JavaScript.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
-    /// External ArrayBuffers over our own mappings.
+    /// External buffers over our own mappings.
     External,
-    /// `SharedArrayBuffer`s of the runtime; we use their memory.
+    /// `SharedArrayBuffer` of the runtime; we use their memory.
     Shared,
 }
 
@@ -51,7 +53,6 @@ pub(crate) type Owner = Arc<dyn Any + Send + Sync>;
 
 /// A value of JavaScript, passed through as it is.
 #[derive(Clone, Copy, Debug)]
-#[expect(unreachable_pub, reason = "exports of the module are `pub`, and name it")]
 pub struct RawValue(pub(crate) sys::napi_value);
 
 impl ToNapiValue for RawValue {
@@ -152,7 +153,7 @@ unsafe fn create_external(
             length,
             Some(end_lease),
             hint.cast_mut().cast(),
-            &mut value,
+            &raw mut value,
         )
     };
     if status != sys::Status::napi_ok {
@@ -167,7 +168,7 @@ unsafe fn create_external(
 fn clear_exception(env: sys::napi_env) {
     let mut exception = ptr::null_mut();
     // SAFETY: `env` is alive; without a pending exception the result is `undefined`.
-    unsafe { sys::napi_get_and_clear_last_exception(env, &mut exception) };
+    unsafe { sys::napi_get_and_clear_last_exception(env, &raw mut exception) };
 }
 
 /// The backend of this environment: probed once, by making an external buffer. The environment variable
@@ -218,7 +219,7 @@ fn own_control_block(environment: &Environment) -> Answer<RawValue> {
     if !known.is_null() {
         let mut value = ptr::null_mut();
         // SAFETY: the reference was made below in this environment, and is never deleted.
-        let status = unsafe { sys::napi_get_reference_value(env, known, &mut value) };
+        let status = unsafe { sys::napi_get_reference_value(env, known, &raw mut value) };
         if status == sys::Status::napi_ok && !value.is_null() {
             return Ok(RawValue(value));
         }
@@ -227,22 +228,68 @@ fn own_control_block(environment: &Environment) -> Answer<RawValue> {
     let length = CONTROL_LENGTH * size_of::<f64>();
     let (mut elements, mut value) = (ptr::null_mut(), ptr::null_mut());
     // SAFETY: `env` is alive and the results are locals.
-    let status = unsafe { sys::napi_create_arraybuffer(env, length, &mut elements, &mut value) };
+    let status =
+        unsafe { sys::napi_create_arraybuffer(env, length, &raw mut elements, &raw mut value) };
     if status != sys::Status::napi_ok {
         return Err(environment.internal_error("the runtime makes no ArrayBuffer"));
     }
-    let mut reference = ptr::null_mut();
-    // SAFETY: `value` was made above. The reference is never deleted: it keeps the buffer for as long
-    // as the environment lives.
-    let status = unsafe { sys::napi_create_reference(env, value, 1, &mut reference) };
-    if status != sys::Status::napi_ok {
-        return Err(environment.internal_error("the runtime makes no reference"));
-    }
-    environment.control_buffer.set(reference);
+    // The reference is never deleted: it keeps the buffer for as long as the environment lives.
+    environment.control_buffer.set(reference(environment, RawValue(value))?);
     // SAFETY: the reference above keeps the memory, `detach` spares it, and the buffer never leaves
     // `src/native.ts`, so nobody else detaches it.
     unsafe { environment.control.redirect(elements.cast()) };
     Ok(RawValue(value))
+}
+
+/// A strong reference to `value`, which keeps it from being collected.
+///
+/// # Errors
+///
+/// [`Refusal::Internal`] where the runtime makes none.
+pub(crate) fn reference(environment: &Environment, value: RawValue) -> Answer<sys::napi_ref> {
+    let mut reference = ptr::null_mut();
+    // SAFETY: the environment is alive, `value` is a value of this call, the result is a local.
+    let status =
+        unsafe { sys::napi_create_reference(environment.raw(), value.0, 1, &raw mut reference) };
+    if status != sys::Status::napi_ok {
+        return Err(environment.internal_error("the runtime makes no reference"));
+    }
+    Ok(reference)
+}
+
+/// A new `Float64Array` of the runtime's own with `length` elements, the first of them `values`.
+///
+/// # Errors
+///
+/// [`Refusal::Internal`] where the runtime makes none that large.
+pub(crate) fn float64_array(
+    environment: &Environment,
+    length: usize,
+    values: impl Iterator<Item = f64>,
+) -> Answer<RawValue> {
+    let env = environment.raw();
+    let (mut bytes, mut buffer, mut array) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+    let size = length * size_of::<f64>();
+    // SAFETY: `env` is alive and the results are locals.
+    let mut status =
+        unsafe { sys::napi_create_arraybuffer(env, size, &raw mut bytes, &raw mut buffer) };
+    if status == sys::Status::napi_ok {
+        let elements = bytes.cast::<f64>();
+        for (index, value) in values.take(length).enumerate() {
+            // SAFETY: `index` is below the length that the buffer was made for, and no JavaScript has
+            // seen the buffer yet.
+            unsafe { elements.wrapping_add(index).write(value) };
+        }
+        let kind = sys::TypedarrayType::float64_array;
+        // SAFETY: the buffer was made above and holds `length` elements.
+        status =
+            unsafe { sys::napi_create_typedarray(env, kind, length, buffer, 0, &raw mut array) };
+    }
+    if status != sys::Status::napi_ok {
+        clear_exception(env);
+        return Err(environment.internal_error(format!("no Float64Array of {length} elements")));
+    }
+    Ok(RawValue(array))
 }
 
 /// Detaches an ArrayBuffer: every view of it in this environment becomes length 0. The control block
@@ -252,7 +299,8 @@ pub(crate) fn detach(environment: &Environment, buffer: RawValue) -> bool {
     let (mut bytes, mut length) = (ptr::null_mut(), 0);
     // SAFETY: `env` is alive, `buffer` is a value of this call, and the results are locals; anything
     // but an ArrayBuffer is refused by the runtime.
-    let status = unsafe { sys::napi_get_arraybuffer_info(env, buffer.0, &mut bytes, &mut length) };
+    let status =
+        unsafe { sys::napi_get_arraybuffer_info(env, buffer.0, &raw mut bytes, &raw mut length) };
     let is_control = environment.control.is_redirected_to(bytes.cast());
     if status != sys::Status::napi_ok || is_control {
         return false;
@@ -260,4 +308,20 @@ pub(crate) fn detach(environment: &Environment, buffer: RawValue) -> bool {
     // SAFETY: as above.
     let status = unsafe { sys::napi_detach_arraybuffer(env, buffer.0) };
     status == sys::Status::napi_ok
+}
+
+/// Where the bytes of an allocator of this environment come from, if it wants any.
+///
+/// # Errors
+///
+/// Where the environment is ending.
+pub(crate) fn memory(env: napi::Env, wanted: bool) -> napi::Result<Memory> {
+    if !wanted {
+        return Ok(Memory::None);
+    }
+    crate::raw::with_environment(env.raw(), |environment| match backend(environment) {
+        Backend::External => Memory::Mapped,
+        Backend::Shared => Memory::Provided,
+    })
+    .ok_or_else(|| napi::Error::from_reason("the environment is ending"))
 }

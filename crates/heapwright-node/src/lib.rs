@@ -14,9 +14,27 @@
 //! Not here: allocators (`heapwright-allocators`, `heapwright-heap`), checks of JavaScript types
 //! (`src/options.ts`).
 
+#![cfg_attr(
+    not(feature = "full"),
+    allow(dead_code, unused_imports, unused_macros, reason = "what only a left-out kind uses")
+)]
+
+#[cfg(feature = "bitmap")]
+mod bitmap;
+#[cfg(feature = "buddy")]
+mod buddy;
 mod buffer;
+#[cfg(any(feature = "buddy", feature = "tlsf", feature = "slab"))]
+mod bytes;
 mod error;
+mod family;
+#[cfg(feature = "bitmap")]
+mod id;
 mod raw;
+#[cfg(feature = "slab")]
+mod slab;
+#[cfg(feature = "tlsf")]
+mod tlsf;
 
 use std::fmt::Write as _;
 
@@ -46,17 +64,58 @@ const FEATURES: &[(&str, bool)] = &[
 ];
 
 /// Constants of the seam, gathered from the files that own them.
-const LAYOUT: &[&[(&str, f64)]] = &[raw::LAYOUT, buffer::LAYOUT];
+const LAYOUT: &[&[(&str, f64)]] = &[raw::LAYOUT, buffer::LAYOUT, family::LAYOUT];
 
 /// Pins the library, opens the environment and registers the raw callbacks.
+///
+/// # Errors
+///
+/// What Node-API answers when it cannot make a function.
 #[napi(module_exports)]
 pub fn module_exports(mut exports: Object<'_>, env: Env) -> napi::Result<()> {
     // Failing to pin is no reason not to load: the linker's `-z nodelete` does the same.
     let _ = heapwright_region::pin_library(module_exports as *const ());
     raw::open_environment(env.raw());
     let (raw_env, raw_exports) = (env.raw(), exports.raw());
-    raw::raw_callbacks!(raw_env, raw_exports; c"ping" => ping);
+    raw::raw_callbacks!(raw_env, raw_exports;
+        c"ping" => ping,
+        c"allocatorStats" => family::allocator_stats,
+        c"allocatorCheck" => family::allocator_check,
+    );
+    if std::env::var_os("HEAPWRIGHT_TEST_HOOKS").is_some_and(|value| value == "1") {
+        raw::raw_callbacks!(raw_env, raw_exports; c"poisonForTest" => family::poison_for_test);
+    }
+    #[cfg(any(feature = "buddy", feature = "tlsf", feature = "slab"))]
+    register_bytes(raw_env, raw_exports)?;
+    #[cfg(feature = "bitmap")]
+    raw::raw_callbacks!(raw_env, raw_exports;
+        c"pageAlloc" => bitmap::page_alloc,
+        c"pageAllocAt" => bitmap::page_alloc_at,
+        c"pageDealloc" => bitmap::page_dealloc,
+        c"pageLookup" => bitmap::page_lookup,
+        c"idAlloc" => id::id_alloc,
+        c"idAllocFixed" => id::id_alloc_fixed,
+        c"idDealloc" => id::id_dealloc,
+        c"idIsAllocated" => id::id_is_allocated,
+    );
     exports.set("layoutVersion", LAYOUT_VERSION)
+}
+
+#[cfg(any(feature = "buddy", feature = "tlsf", feature = "slab"))]
+fn register_bytes(env: napi::sys::napi_env, exports: napi::sys::napi_value) -> napi::Result<()> {
+    raw::raw_callbacks!(env, exports;
+        c"byteAlloc" => bytes::byte_alloc,
+        c"byteAllocZeroed" => bytes::byte_alloc_zeroed,
+        c"byteDealloc" => bytes::byte_dealloc,
+        c"byteRealloc" => bytes::byte_realloc,
+        c"byteLookup" => bytes::byte_lookup,
+        c"heldClasses" => bytes::held_classes,
+    );
+    raw::raw_callbacks!(env, exports; numbers:
+        c"byteAllocMany" => bytes::byte_alloc_many,
+        c"byteDeallocMany" => bytes::byte_dealloc_many,
+    );
+    Ok(())
 }
 
 /// Does nothing: what a crossing costs.
@@ -66,6 +125,10 @@ fn ping(_: &raw::Environment) -> error::Answer {
 }
 
 /// The control block of this environment.
+///
+/// # Errors
+///
+/// Where the runtime makes no ArrayBuffer at all, or the environment is ending.
 #[napi(catch_unwind, ts_return_type = "ArrayBuffer")]
 pub fn control_block(env: Env) -> napi::Result<RawValue> {
     raw::with_environment(env.raw(), buffer::control_block)
@@ -93,6 +156,13 @@ pub fn detach(env: Env, #[napi(ts_arg_type = "ArrayBuffer")] buffer: RawValue) -
 #[napi(catch_unwind)]
 pub fn features() -> Vec<&'static str> {
     FEATURES.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect()
+}
+
+/// The live blocks of an allocator as (pos, size, align) triples, ascending; status in the control block.
+#[napi(catch_unwind, ts_return_type = "Float64Array | null")]
+pub fn live_blocks(env: Env, handle: f64) -> Option<RawValue> {
+    raw::with_environment(env.raw(), |environment| family::live_blocks(environment, handle))
+        .flatten()
 }
 
 /// What the last `ERR_INTERNAL` of this environment was about.

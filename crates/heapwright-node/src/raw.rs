@@ -14,7 +14,7 @@
 //! 2. No panic leaves a raw callback: [`enter`] catches it and answers `ERR_INTERNAL`.
 //! 3. No borrow of a table is held over a call into Node-API (a runtime may run finalizers inside it).
 //!
-//! Not here: what the callbacks do (one file per kind); ArrayBuffers (`buffer.rs`).
+//! Not here: what the callbacks do (one file per kind); buffers (`buffer.rs`).
 
 use std::{
     any::Any,
@@ -23,7 +23,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     ptr,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, Once},
 };
 
 use napi::sys;
@@ -31,6 +31,7 @@ use napi::sys;
 use crate::{
     buffer::Backend,
     error::{Answer, Refusal},
+    family::Family,
 };
 
 /// Elements of the control block.
@@ -40,6 +41,7 @@ pub(crate) const CONTROL_LENGTH: usize = 64;
 pub(crate) const SAFE_INTEGER_MAX: u64 = (1 << 53) - 1;
 
 /// Constants of the seam that TypeScript needs; `native/layout.ts` is made of them.
+#[expect(clippy::cast_precision_loss, reason = "small, and exact")]
 pub(crate) const LAYOUT: &[(&str, f64)] = &[("CONTROL_LENGTH", CONTROL_LENGTH as f64)];
 
 /// The memory of a control block, shared with the ArrayBuffer over it.
@@ -95,7 +97,7 @@ impl Control {
         assert!(index < CONTROL_LENGTH);
         // SAFETY: `index` is inside, by the assertion; `redirect` or `new` guarantee the memory, and
         // nothing else runs on this thread meanwhile (invariant 1).
-        unsafe { self.elements.get().add(index).read() }
+        unsafe { self.elements.get().wrapping_add(index).read() }
     }
 
     /// Sets element `index`.
@@ -103,7 +105,7 @@ impl Control {
     pub(crate) fn set(&self, index: usize, value: f64) {
         assert!(index < CONTROL_LENGTH);
         // SAFETY: as in `get`.
-        unsafe { self.elements.get().add(index).write(value) }
+        unsafe { self.elements.get().wrapping_add(index).write(value) }
     }
 
     /// Element `index` as an integer from 0 to 2^53 - 1, the only numbers that name sizes and places.
@@ -122,6 +124,7 @@ impl Control {
     ///
     /// As [`integer`](Self::integer).
     #[inline]
+    #[expect(clippy::float_cmp, reason = "exactly -1 is meant")]
     pub(crate) fn optional(&self, index: usize) -> Answer<Option<usize>> {
         let value = self.get(index);
         if value == -1.0 { Ok(None) } else { integer(value).map(Some) }
@@ -167,8 +170,12 @@ pub(crate) struct Environment {
     pub(crate) control: Control,
     /// Keeps the ArrayBuffer of a redirected control block; null where there is none.
     pub(crate) control_buffer: Cell<sys::napi_ref>,
-    /// How ArrayBuffers over native memory come about here; probed at the first question.
+    /// How buffers over native memory come about here; probed at the first question.
     pub(crate) backend: Cell<Option<Backend>>,
+    /// The open allocators of the wrapped families.
+    pub(crate) families: RefCell<HandleTable<Family>>,
+    /// Whether the environment is being torn down.
+    pub(crate) ending: Cell<bool>,
     /// The text behind the last `ERR_INTERNAL`.
     pub(crate) last_internal_error: RefCell<String>,
 }
@@ -180,6 +187,8 @@ impl Environment {
             control: Control::new(),
             control_buffer: Cell::new(ptr::null_mut()),
             backend: Cell::new(None),
+            families: RefCell::default(),
+            ending: Cell::new(false),
             last_internal_error: RefCell::new(String::new()),
         }
     }
@@ -211,6 +220,8 @@ thread_local! {
     static ENVIRONMENTS: RefCell<Vec<Rc<Environment>>> = const { RefCell::new(Vec::new()) };
     /// The one used last, so that a call finds it in a nanosecond. Null, or owned by `ENVIRONMENTS`.
     static LATEST: Cell<*const Environment> = const { Cell::new(ptr::null()) };
+    /// Where the last panic of this thread happened.
+    static PANIC_PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 /// Runs `body` with the environment of `env`; `None` where there is none (it is being torn down).
@@ -246,6 +257,7 @@ pub(crate) fn open_environment(env: sys::napi_env) -> Rc<Environment> {
     if let Some(known) = environment(env) {
         return known;
     }
+    note_panics();
     let made = Rc::new(Environment::new(env));
     ENVIRONMENTS.with(|all| all.borrow_mut().push(Rc::clone(&made)));
     // SAFETY: `env` is alive, for Node-API calls us with it; the hook takes it as a bare key.
@@ -261,7 +273,9 @@ unsafe extern "C" fn forget_environment(env: *mut c_void) {
             .try_with(|all| {
                 let mut all = all.borrow_mut();
                 let index = all.iter().position(|candidate| candidate.env.cast() == env)?;
-                Some(all.swap_remove(index))
+                let ended = all.swap_remove(index);
+                ended.ending.set(true);
+                Some(ended)
             })
             .ok()
             .flatten()
@@ -270,13 +284,29 @@ unsafe extern "C" fn forget_environment(env: *mut c_void) {
     let _ = catch_unwind(AssertUnwindSafe(|| drop(ended)));
 }
 
-/// What a panic said.
-pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
-    payload
+/// Notes where each panic of this library happens, before the former hook prints it.
+fn note_panics() {
+    static HOOKED: Once = Once::new();
+    HOOKED.call_once(|| {
+        let former = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let place = info.location().map(|at| format!(" ({}:{})", at.file(), at.line()));
+            let _ = PANIC_PLACE.try_with(|last| last.replace(place.unwrap_or_default()));
+            former(info);
+        }));
+    });
+}
+
+/// What a panic that was just caught said, and where.
+#[cold]
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let said = payload
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without a message")
+        .unwrap_or("a panic without a message");
+    let place = PANIC_PLACE.try_with(RefCell::take).unwrap_or_default();
+    format!("{said}{place}")
 }
 
 /// The body of every argument-free raw callback: finds the environment, runs `body`, catches panics,
@@ -311,14 +341,14 @@ impl Numbers {
     pub(crate) fn get(self, index: usize) -> f64 {
         assert!(index < self.length);
         // SAFETY: inside, by the assertion; Node-API gave the pointer for this very call.
-        unsafe { self.elements.add(index).read() }
+        unsafe { self.elements.wrapping_add(index).read() }
     }
 
     /// Sets element `index`.
     pub(crate) fn set(self, index: usize, value: f64) {
         assert!(index < self.length);
         // SAFETY: as in `get`.
-        unsafe { self.elements.add(index).write(value) }
+        unsafe { self.elements.wrapping_add(index).write(value) }
     }
 }
 
@@ -339,8 +369,8 @@ fn numbers_argument(env: sys::napi_env, info: sys::napi_callback_info) -> Answer
         sys::napi_get_cb_info(
             env,
             info,
-            &mut count,
-            &mut argument,
+            &raw mut count,
+            &raw mut argument,
             ptr::null_mut(),
             ptr::null_mut(),
         )
@@ -362,7 +392,7 @@ pub(crate) fn typed_array(
 ) -> Option<(sys::napi_typedarray_type, *mut c_void, usize)> {
     let mut is_typed_array = false;
     // SAFETY: `env` is alive; `value` is a value of this call; the result is a local.
-    let status = unsafe { sys::napi_is_typedarray(env, value, &mut is_typed_array) };
+    let status = unsafe { sys::napi_is_typedarray(env, value, &raw mut is_typed_array) };
     if status != sys::Status::napi_ok || !is_typed_array {
         return None;
     }
@@ -372,9 +402,9 @@ pub(crate) fn typed_array(
         sys::napi_get_typedarray_info(
             env,
             value,
-            &mut kind,
-            &mut length,
-            &mut elements,
+            &raw mut kind,
+            &raw mut length,
+            &raw mut elements,
             ptr::null_mut(),
             ptr::null_mut(),
         )
@@ -402,7 +432,7 @@ pub(crate) fn register(
             name.count_bytes().cast_signed(),
             call,
             ptr::null_mut(),
-            &mut function,
+            &raw mut function,
         )
     };
     napi::check_status!(status, "cannot make the function {name:?}")?;
@@ -511,7 +541,6 @@ impl<T> HandleTable<T> {
     }
 
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "a u32 was checked for, then masked")]
     fn split(handle: f64) -> Answer<(usize, u32)> {
         let handle = u32::try_from(integer(handle)?).map_err(|_| Refusal::Closed)?;
         Ok(((handle & HANDLE_INDEX_MASK) as usize, handle >> HANDLE_INDEX_BITS))

@@ -1,0 +1,140 @@
+/**
+ * @file B1: the pair. Allocate, write 4 bytes, free.
+ *
+ * One size (64 bytes), then the sizes 16..1024 in steps of 16 in turn. The smallest thing an allocator can be asked, and
+ * the one where nothing hides the cost of the call: the block is always the one just freed. It shows no fragmentation, no
+ * cache miss and no crossing into native code beyond the first. `Buffer.allocUnsafe` and `new Uint8Array` write one byte
+ * instead of four, and the native yardsticks write from native code; both favour the peer.
+ */
+import { MemPool } from '@thi.ng/malloc';
+import { type Arguments, consume, emit, main, measure } from './support/bench.ts';
+import { leanMalloc, loadAddon } from './support/addon.ts';
+import { crossingFigures, openHeap, type OurHeap, type OurPool } from './support/ours.ts';
+
+const SIZE = 64;
+
+/** Anything that hands out numbers. */
+interface NumberAllocator {
+  alloc(size: number): number;
+  free(p: number): void;
+}
+
+function poolPairs(pool: OurPool, words: Int32Array, steps: number): number {
+  let sink = 0;
+  for (let i = 0; i < steps; i++) {
+    const p = pool.alloc();
+    words[p >>> 2] = i;
+    sink = (sink + p) | 0;
+    pool.free(p);
+  }
+  return sink;
+}
+
+function pairs(heap: OurHeap, words: Int32Array, steps: number): number {
+  let sink = 0;
+  for (let i = 0; i < steps; i++) {
+    const p = heap.alloc(SIZE);
+    words[p >>> 2] = i;
+    sink = (sink + p) | 0;
+    heap.free(p);
+  }
+  return sink;
+}
+
+function pairsOfManySizes(heap: OurHeap, words: Int32Array, steps: number): number {
+  let sink = 0;
+  let size = 16;
+  for (let i = 0; i < steps; i++) {
+    const p = heap.alloc(size);
+    words[p >>> 2] = i;
+    sink = (sink + p) | 0;
+    heap.free(p);
+    size = size === 1024 ? 16 : size + 16;
+  }
+  return sink;
+}
+
+/** The touch is not here: the native side writes it, or `@thi.ng/malloc`'s wrapper does. */
+function pairsOfAddresses(heap: NumberAllocator, steps: number, first: number, step: number): number {
+  let sink = 0;
+  let size = first;
+  for (let i = 0; i < steps; i++) {
+    const p = heap.alloc(size);
+    sink = (sink + p) | 0;
+    heap.free(p);
+    size = size === 1024 ? first : size + step;
+  }
+  return sink;
+}
+
+function pairsOfObjects(make: (size: number) => Uint8Array, steps: number, first: number, step: number): number {
+  let sink = 0;
+  let size = first;
+  for (let i = 0; i < steps; i++) {
+    const block = make(size);
+    block[0] = i;
+    sink = (sink + block.length) | 0;
+    size = size === 1024 ? first : size + step;
+  }
+  return sink;
+}
+
+const name = (sizes: string): string => (sizes === 'many' ? '16..1024' : '64');
+
+async function ours(args: Arguments, pooled: boolean): Promise<void> {
+  const heap = await openHeap(args, 64 << 20);
+  const words = heap.i32;
+  const steps = args.number('steps', 20_000_000);
+  const pool = heap.pool(SIZE);
+  const sizes = args.text('sizes', 'one');
+  const kernel = pooled ? poolPairs : sizes === 'many' ? pairsOfManySizes : pairs;
+  const before = heap.stats().crossings;
+  let passes = 0;
+  const result = measure(args, steps, kernel, () => {
+    passes++;
+    if (pooled) return poolPairs(pool, words, steps);
+    return sizes === 'many' ? pairsOfManySizes(heap, words, steps) : pairs(heap, words, steps);
+  });
+  emit({ case: name(sizes), unit: 'ns', ...result, ...crossingFigures(heap, before, 2 * steps * passes) });
+}
+
+function addresses(args: Arguments, heap: NumberAllocator): void {
+  const steps = args.number('steps', 5_000_000);
+  const sizes = args.text('sizes', 'one');
+  const [first, step] = sizes === 'many' ? [16, 16] : [SIZE, 0];
+  const result = measure(args, steps, pairsOfAddresses, () => pairsOfAddresses(heap, steps, first, step));
+  emit({ case: name(sizes), unit: 'ns', ...result });
+}
+
+function objects(args: Arguments, make: (size: number) => Uint8Array): void {
+  const steps = args.number('steps', 5_000_000);
+  const sizes = args.text('sizes', 'one');
+  const [first, step] = sizes === 'many' ? [16, 16] : [SIZE, 0];
+  const result = measure(args, steps, pairsOfObjects, () => pairsOfObjects(make, steps, first, step));
+  emit({ case: name(sizes), unit: 'ns', ...result });
+}
+
+function thing(args: Arguments): void {
+  const pool = new MemPool({ size: 1 << 20 });
+  const words = new Int32Array(pool.buf);
+  addresses(args, {
+    alloc(size: number): number {
+      const p = pool.malloc(size);
+      words[p >>> 2] = size;
+      return p;
+    },
+    free(p: number): void {
+      if (!pool.free(p)) consume(1);
+    },
+  });
+}
+
+await main({
+  pool: (args) => ours(args, true),
+  heap: (args) => ours(args, false),
+  'control-block': (args) => addresses(args, leanMalloc()),
+  'napi-class': (args) => addresses(args, new (loadAddon().addon.IdiomaticHeap)()),
+  'Buffer.allocUnsafe': (args) => objects(args, (size) => Buffer.allocUnsafe(size)),
+  'new Uint8Array': (args) => objects(args, (size) => new Uint8Array(size)),
+  '@thi.ng/malloc': thing,
+});

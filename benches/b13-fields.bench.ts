@@ -1,0 +1,171 @@
+/**
+ * @file B13: fields. Two million records of four numbers: the sum of a field, an update of another, a sort by a field.
+ *
+ * It shows what reading and writing records through the whole-heap views costs beside objects, a `DataView` and a bare
+ * `Float64Array`. The heap's records are pool blocks reached through an array of their addresses, as a program would keep
+ * them; the bare array knows that record i lies at 4 i. The same loops run once more under `--no-use-osr`, where on-stack
+ * replacement cannot favor a side. `bytes per access` is what the sum left on the JavaScript heap.
+ */
+import { type Arguments, emit, main, measure } from './support/bench.ts';
+import { openHeap } from './support/ours.ts';
+import { nextX, SEED_SLOT } from './support/sequence.ts';
+
+interface PlainRecord {
+  a: number;
+  b: number;
+  c: number;
+  d: number;
+}
+
+/** The three loops over one representation. */
+interface Fields {
+  readonly kernel: unknown;
+  sum(): number;
+  update(): number;
+  sort(): number;
+}
+
+/** The key of record `i`: the same for every representation. */
+function keys(records: number): Float64Array {
+  const values = new Float64Array(records);
+  let x = SEED_SLOT;
+  for (let i = 0; i < records; i++) {
+    x = nextX(x);
+    values[i] = x / 7;
+  }
+  return values;
+}
+
+function sumObjects(list: PlainRecord[]): number {
+  let sum = 0;
+  for (let i = 0; i < list.length; i++) sum += (list[i] as PlainRecord).b;
+  return sum;
+}
+
+function updateObjects(list: PlainRecord[]): number {
+  for (let i = 0; i < list.length; i++) {
+    const record = list[i] as PlainRecord;
+    record.c = record.b * 0.5 + 1;
+  }
+  return list.length;
+}
+
+function objects(records: number): Fields {
+  const list = Array.from(keys(records), (key, i): PlainRecord => ({ a: i, b: key, c: key + 0.5, d: i + 0.25 }));
+  return {
+    kernel: sumObjects,
+    sum: () => sumObjects(list),
+    update: () => updateObjects(list),
+    sort: () => list.slice().sort((left, right) => left.b - right.b).length,
+  };
+}
+
+function sumBare(numbers: Float64Array): number {
+  let sum = 0;
+  for (let at = 1; at < numbers.length; at += 4) sum += numbers[at] as number;
+  return sum;
+}
+
+function updateBare(numbers: Float64Array): number {
+  for (let at = 0; at < numbers.length; at += 4) numbers[at + 2] = (numbers[at + 1] as number) * 0.5 + 1;
+  return numbers.length;
+}
+
+function bare(records: number): Fields {
+  const numbers = new Float64Array(records * 4);
+  keys(records).forEach((key, i) => numbers.set([i, key, key + 0.5, i + 0.25], i * 4));
+  const order = Uint32Array.from({ length: records }, (_, i) => i * 4);
+  return {
+    kernel: sumBare,
+    sum: () => sumBare(numbers),
+    update: () => updateBare(numbers),
+    sort: () => order.slice().sort((l, r) => (numbers[l + 1] as number) - (numbers[r + 1] as number)).length,
+  };
+}
+
+function sumView(view: DataView): number {
+  let sum = 0;
+  for (let at = 8; at < view.byteLength; at += 32) sum += view.getFloat64(at, true);
+  return sum;
+}
+
+function updateView(view: DataView): number {
+  for (let at = 0; at < view.byteLength; at += 32) {
+    view.setFloat64(at + 16, view.getFloat64(at + 8, true) * 0.5 + 1, true);
+  }
+  return view.byteLength;
+}
+
+function dataView(records: number): Fields {
+  const view = new DataView(new ArrayBuffer(records * 32));
+  keys(records).forEach((key, i) => {
+    view.setFloat64(i * 32, i, true);
+    view.setFloat64(i * 32 + 8, key, true);
+    view.setFloat64(i * 32 + 16, key + 0.5, true);
+    view.setFloat64(i * 32 + 24, i + 0.25, true);
+  });
+  const order = Uint32Array.from({ length: records }, (_, i) => i * 32);
+  return {
+    kernel: sumView,
+    sum: () => sumView(view),
+    update: () => updateView(view),
+    sort: () => order.slice().sort((l, r) => view.getFloat64(l + 8, true) - view.getFloat64(r + 8, true)).length,
+  };
+}
+
+/** `at` holds the index of each record's first number in `f64`. */
+function sumHeap(f64: Float64Array, at: Uint32Array): number {
+  let sum = 0;
+  for (let i = 0; i < at.length; i++) sum += f64[(at[i] as number) + 1] as number;
+  return sum;
+}
+
+function updateHeap(f64: Float64Array, at: Uint32Array): number {
+  for (let i = 0; i < at.length; i++) {
+    const first = at[i] as number;
+    f64[first + 2] = (f64[first + 1] as number) * 0.5 + 1;
+  }
+  return at.length;
+}
+
+async function onHeap(args: Arguments, records: number): Promise<Fields> {
+  const heap = await openHeap(args, 2 ** 28);
+  const pool = heap.pool(32);
+  const { f64 } = heap;
+  const at = Uint32Array.from(keys(records), (key, i) => {
+    const first = pool.alloc() / 8;
+    f64.set([i, key, key + 0.5, i + 0.25], first);
+    return first;
+  });
+  return {
+    kernel: sumHeap,
+    sum: () => sumHeap(f64, at),
+    update: () => updateHeap(f64, at),
+    sort: () => at.slice().sort((l, r) => (f64[l + 1] as number) - (f64[r + 1] as number)).length,
+  };
+}
+
+async function run(args: Arguments, open: (records: number) => Fields | Promise<Fields>): Promise<void> {
+  const records = args.number('records', 2_000_000);
+  const fields = await open(records);
+  const osr = args.flag('no-osr') ? ', no OSR' : '';
+  emit({ case: `sum${osr}`, unit: 'ns', ...measure(args, records, fields.kernel, fields.sum) });
+  emit({ case: `update${osr}`, unit: 'ns', ...measure(args, records, fields.kernel, fields.update) });
+  if (osr === '') {
+    const before = process.memoryUsage().heapUsed;
+    fields.sum();
+    const bytes = Math.max(0, process.memoryUsage().heapUsed - before);
+    // What memoryUsage() itself allocates is a few hundred bytes a call.
+    emit({ case: 'bytes per access', unit: 'B', samples: [bytes < 4096 ? 0 : bytes / records] });
+    const once = new Map([['passes', '1']]);
+    const { samples } = measure(args.with(once), records, fields.kernel, fields.sort);
+    emit({ case: 'sort', unit: 'ns', samples });
+  }
+}
+
+await main({
+  heap: (args) => run(args, (records) => onHeap(args, records)),
+  'array of objects': (args) => run(args, objects),
+  'Float64Array': (args) => run(args, bare),
+  DataView: (args) => run(args, dataView),
+});

@@ -1,0 +1,141 @@
+//! B18: the tail. Every operation of random replacement is timed by the cycle counter, over memory touched before.
+//!
+//! Latencies go into a histogram of 32 buckets per power of two. The empty loop is timed the same way: its maximum is
+//! what interrupts and the hypervisor do to any loop.
+
+use std::alloc::Layout;
+use std::arch::x86_64::{__cpuid, _mm_lfence, _rdtsc};
+
+use crate::arena::Arena;
+use crate::bare::{Bare, open};
+use crate::options::Options;
+use crate::report::Line;
+use crate::sequence::{Form, Replace};
+
+const LOG2: u32 = 14;
+
+struct Histogram {
+    buckets: Vec<u64>,
+    total: u64,
+    max: u64,
+}
+
+impl Histogram {
+    fn new() -> Self {
+        Self { buckets: vec![0; 64 * 32], total: 0, max: 0 }
+    }
+
+    #[inline]
+    fn add(&mut self, ticks: u64) {
+        self.buckets[bucket(ticks)] += 1;
+        self.total += 1;
+        self.max = self.max.max(ticks);
+    }
+
+    /// The upper edge of the bucket that holds the `share`-th smallest value.
+    #[expect(clippy::cast_sign_loss, reason = "the share is positive")]
+    fn quantile(&self, share: f64) -> f64 {
+        let rank = (self.total as f64 * share).ceil() as u64;
+        let mut seen = 0;
+        for (index, &count) in self.buckets.iter().enumerate() {
+            seen += count;
+            if seen >= rank {
+                return edge(index) as f64;
+            }
+        }
+        self.max as f64
+    }
+}
+
+fn bucket(ticks: u64) -> usize {
+    if ticks < 32 {
+        return ticks as usize;
+    }
+    let log2 = 63 - ticks.leading_zeros();
+    (log2 as usize - 4) * 32 + ((ticks >> (log2 - 5)) & 31) as usize
+}
+
+fn edge(index: usize) -> u64 {
+    if index < 32 {
+        return index as u64;
+    }
+    let log2 = index / 32 + 4;
+    ((32 + (index % 32) as u64 + 1) << (log2 - 5)) - 1
+}
+
+/// The cycle counter, after everything before it is done.
+#[inline]
+fn ticks() -> u64 {
+    // SAFETY: every x86-64 has the instruction.
+    unsafe { _mm_lfence() };
+    // SAFETY: as above.
+    unsafe { _rdtsc() }
+}
+
+/// `steps=` operations over `peer=`; p50, p99.99 and the maximum, for allocation and free together.
+pub(crate) fn run(options: &Options) -> Result<(), String> {
+    let steps = options.number("steps", 10_000_000)?;
+    let scale = nanos_per_tick();
+    let name = options.text("peer", "rlsf");
+    let histogram = if name == "empty loop" {
+        empty(steps)
+    } else {
+        let mut bare = open(name, Arena::map(64 << 20)?.populate())?;
+        operations(bare.as_mut(), steps)?
+    };
+    let (p50, p9999) = (histogram.quantile(0.5), histogram.quantile(0.9999));
+    Line::new("p50", "ns", &[p50 * scale]).print();
+    Line::new("p99.99", "ns", &[p9999 * scale]).with("over_p50", p9999 / p50).print();
+    Line::new("max", "ns", &[histogram.max as f64 * scale]).print();
+    Ok(())
+}
+
+/// Nanoseconds of a tick of the cycle counter, measured over 20 ms.
+fn nanos_per_tick() -> f64 {
+    let _ = __cpuid(0);
+    let (start, first) = (std::time::Instant::now(), ticks());
+    while start.elapsed().as_millis() < 20 {}
+    start.elapsed().as_secs_f64() * 1e9 / (ticks() - first) as f64
+}
+
+#[inline(never)]
+fn empty(steps: usize) -> Histogram {
+    let mut histogram = Histogram::new();
+    for _ in 0..steps {
+        let start = ticks();
+        histogram.add(ticks() - start);
+    }
+    histogram
+}
+
+#[inline(never)]
+fn operations(bare: &mut dyn Bare, steps: usize) -> Result<Histogram, String> {
+    let mut sequence = Replace::new(Form::B, LOG2);
+    let layout = |size: usize| Layout::from_size_align(size, 8).map_err(|error| error.to_string());
+    let mut ring = Vec::with_capacity(1 << LOG2);
+    for _ in 0..1 << LOG2 {
+        let layout = layout(sequence.step().1)?;
+        ring.push((bare.alloc(layout), layout));
+    }
+    let mut histogram = Histogram::new();
+    for i in 0..steps / 2 {
+        let (slot, size) = sequence.step();
+        let layout = layout(size)?;
+        let block = &mut ring[slot];
+        let start = ticks();
+        // SAFETY: every entry is a live block with its layout; this one is replaced at once.
+        unsafe { bare.free(block.0, block.1) };
+        let middle = ticks();
+        let p = bare.alloc(layout);
+        let end = ticks();
+        if p == 0 {
+            return Err("out of memory".to_owned());
+        }
+        // SAFETY: a block of at least 16 bytes in mapped memory.
+        unsafe { (p as *mut u8).write(i as u8) };
+        *block = (p, layout);
+        histogram.add(middle - start);
+        histogram.add(end - middle);
+    }
+    Ok(histogram)
+}
