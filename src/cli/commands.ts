@@ -5,10 +5,18 @@ import { usageError } from './command.ts';
 import type { Command } from './command.ts';
 import { infoCommand } from './info.ts';
 import { replayCommand } from './replay.ts';
+import { reportCommand } from './report.ts';
+import { snapshotCommand } from './snapshot.ts';
 import { traceCommand } from './trace.ts';
 
 /** In the order of the overview. */
-export const COMMANDS: readonly Command[] = [replayCommand, traceCommand, infoCommand];
+export const COMMANDS: readonly Command[] = [
+  replayCommand,
+  traceCommand,
+  snapshotCommand,
+  reportCommand,
+  infoCommand,
+];
 
 /** The command called `name`, or a usage error. */
 export function findCommand(name: string): Command {

@@ -11,6 +11,7 @@
 import path from 'node:path';
 
 import { features } from '../create-allocator.ts';
+import { renderReport } from '../inspect/html.ts';
 import { REPORT_COLUMNS, REPORT_LEGEND, reportCells } from '../inspect/report-table.ts';
 import { countText } from '../inspect/text.ts';
 import { verdict } from '../inspect/verdict.ts';
@@ -20,7 +21,7 @@ import { replay } from '../trace/replay.ts';
 import type { ReplayReport } from '../trace/replay.ts';
 import { CliError, JSON_STDOUT, parseChoices, parsePositive, parseSize } from './command.ts';
 import type { Command, OptionValues } from './command.ts';
-import { print, Progress, putJson, requireWritable, styled, Table } from './output.ts';
+import { print, Progress, putJson, requireWritable, styled, Table, writeWhole } from './output.ts';
 import { BYTE_KIND_NAMES, byteKinds, openTarget } from './targets.ts';
 import type { ByteKind } from './targets.ts';
 import { bundledTraces, readTraceFile } from './trace-files.ts';
@@ -78,6 +79,7 @@ FILE may be the bare name of one of the five, like sqlite.`,
         'Range of each allocator: 64MiB, 64m, 1e6 ..., rounded up to 64 KiB; by default 64 MiB or 4 times the peak',
     },
     verify: { type: 'boolean', summary: 'Tag every block and check it when it is freed or moved' },
+    report: { type: 'string', value: 'FILE.html', summary: 'Write the HTML report there' },
     samples: { type: 'string', value: 'N', summary: 'Samples along each trace (default 500)' },
     'limit-seconds': {
       type: 'string',
@@ -106,10 +108,11 @@ interface Plan {
   readonly samples: number;
   readonly limitSeconds: number;
   readonly jsonFile: string | undefined;
+  readonly reportFile: string | undefined;
 }
 
 function planOf(values: OptionValues, isMainJob: boolean): Plan {
-  const { kind, size, samples, 'limit-seconds': limit, json } = values;
+  const { kind, size, samples, 'limit-seconds': limit, json, report } = values;
   // Values first, then the binary: a typo should not need one to be told.
   const wanted = typeof kind === 'string' ? parseChoices(kind, 'kind', BYTE_KIND_NAMES) : undefined;
   const plan = {
@@ -118,12 +121,8 @@ function planOf(values: OptionValues, isMainJob: boolean): Plan {
     samples: typeof samples === 'string' ? Math.ceil(parsePositive(samples, '--samples')) : 500,
     limitSeconds:
       typeof limit === 'string' ? parsePositive(limit, '--limit-seconds') : LIMIT_SECONDS,
-    jsonFile:
-      typeof json === 'string'
-        ? json
-        : isMainJob
-          ? path.join(OUTPUT_FOLDER, 'replay.json')
-          : undefined,
+    jsonFile: fileOf(json, isMainJob, 'replay.json'),
+    reportFile: fileOf(report, isMainJob, 'report.html'),
   };
   const there = byteKinds();
   const missing = wanted?.find((name) => !there.includes(name as ByteKind));
@@ -133,9 +132,20 @@ function planOf(values: OptionValues, isMainJob: boolean): Plan {
   return { ...plan, kinds: (wanted as ByteKind[] | undefined) ?? there };
 }
 
+/** The file that was asked for; the main job writes its files unasked. */
+function fileOf(
+  asked: string | boolean | undefined,
+  isMainJob: boolean,
+  name: string,
+): string | undefined {
+  if (typeof asked === 'string') return asked;
+  return isMainJob ? path.join(OUTPUT_FOLDER, name) : undefined;
+}
+
 function runReplay(values: OptionValues, operands: readonly string[]): number {
   const plan = planOf(values, operands.length === 0);
-  if (plan.jsonFile !== undefined) requireWritable(plan.jsonFile);
+  for (const file of [plan.jsonFile, plan.reportFile])
+    if (file !== undefined) requireWritable(file);
   const traces = (operands.length === 0 ? bundledTraces() : operands).map(readTraceFile);
   const quiet = plan.jsonFile === JSON_STDOUT;
   if (!quiet) printHead(traces, plan);
@@ -236,20 +246,26 @@ function finish(
     print(`\n${REPORT_LEGEND.join('\n')}\n\n${styled('bold', 'What to conclude')}\n`);
     for (const line of conclusion) print(`- ${line}\n`);
   }
-  if (plan.jsonFile === undefined) return;
-  const file: ReplayFile = {
-    schema: 'heapwright/replay/1',
-    version: features().version,
-    node: process.version,
-    traces: traces.map(({ name, trace: { events, ids, peakBytes } }) => ({
-      name,
-      events,
-      ids,
-      peakBytes,
-    })),
-    reports,
-    conclusion,
-  };
-  putJson(file, plan.jsonFile);
-  if (!quiet) print(`\nThe figures as JSON: ${path.resolve(plan.jsonFile)}\n`);
+  if (plan.jsonFile !== undefined) {
+    const file: ReplayFile = {
+      schema: 'heapwright/replay/1',
+      version: features().version,
+      node: process.version,
+      traces: traces.map(({ name, trace: { events, ids, peakBytes } }) => ({
+        name,
+        events,
+        ids,
+        peakBytes,
+      })),
+      reports,
+      conclusion,
+    };
+    putJson(file, plan.jsonFile);
+    if (!quiet) print(`\nThe figures as JSON: ${path.resolve(plan.jsonFile)}\n`);
+  }
+  if (plan.reportFile !== undefined) {
+    const title = `heapwright: ${traces.map(({ name }) => name).join(', ')}`;
+    writeWhole(plan.reportFile, renderReport({ reports, title }));
+    if (!quiet) print(`The report, for a browser: ${path.resolve(plan.reportFile)}\n`);
+  }
 }
