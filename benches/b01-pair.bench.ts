@@ -55,7 +55,12 @@ function pairsOfManySizes(heap: OurHeap, words: Int32Array, steps: number): numb
 }
 
 /** The touch is not here: the native side writes it, or `@thi.ng/malloc`'s wrapper does. */
-function pairsOfAddresses(heap: NumberAllocator, steps: number, first: number, step: number): number {
+function pairsOfAddresses(
+  heap: NumberAllocator,
+  steps: number,
+  first: number,
+  step: number,
+): number {
   let sink = 0;
   let size = first;
   for (let i = 0; i < steps; i++) {
@@ -67,7 +72,12 @@ function pairsOfAddresses(heap: NumberAllocator, steps: number, first: number, s
   return sink;
 }
 
-function pairsOfObjects(make: (size: number) => Uint8Array, steps: number, first: number, step: number): number {
+function pairsOfObjects(
+  make: (size: number) => Uint8Array,
+  steps: number,
+  first: number,
+  step: number,
+): number {
   let sink = 0;
   let size = first;
   for (let i = 0; i < steps; i++) {
@@ -95,14 +105,21 @@ async function ours(args: Arguments, pooled: boolean): Promise<void> {
     if (pooled) return poolPairs(pool, words, steps);
     return sizes === 'many' ? pairsOfManySizes(heap, words, steps) : pairs(heap, words, steps);
   });
-  emit({ case: name(sizes), unit: 'ns', ...result, ...crossingFigures(heap, before, 2 * steps * passes) });
+  emit({
+    case: name(sizes),
+    unit: 'ns',
+    ...result,
+    ...crossingFigures(heap, before, 2 * steps * passes),
+  });
 }
 
 function addresses(args: Arguments, heap: NumberAllocator): void {
   const steps = args.number('steps', 5_000_000);
   const sizes = args.text('sizes', 'one');
   const [first, step] = sizes === 'many' ? [16, 16] : [SIZE, 0];
-  const result = measure(args, steps, pairsOfAddresses, () => pairsOfAddresses(heap, steps, first, step));
+  const result = measure(args, steps, pairsOfAddresses, () =>
+    pairsOfAddresses(heap, steps, first, step),
+  );
   emit({ case: name(sizes), unit: 'ns', ...result });
 }
 
@@ -110,7 +127,9 @@ function objects(args: Arguments, make: (size: number) => Uint8Array): void {
   const steps = args.number('steps', 5_000_000);
   const sizes = args.text('sizes', 'one');
   const [first, step] = sizes === 'many' ? [16, 16] : [SIZE, 0];
-  const result = measure(args, steps, pairsOfObjects, () => pairsOfObjects(make, steps, first, step));
+  const result = measure(args, steps, pairsOfObjects, () =>
+    pairsOfObjects(make, steps, first, step),
+  );
   emit({ case: name(sizes), unit: 'ns', ...result });
 }
 

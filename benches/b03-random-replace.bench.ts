@@ -34,7 +34,13 @@ interface NumberAllocator {
   free(p: number): void;
 }
 
-function replaceA(heap: OurHeap, bytes: Uint8Array, ring: Uint32Array, state: State, steps: number): number {
+function replaceA(
+  heap: OurHeap,
+  bytes: Uint8Array,
+  ring: Uint32Array,
+  state: State,
+  steps: number,
+): number {
   let sink = 0;
   let { x } = state;
   const mask = ring.length - 1;
@@ -51,7 +57,13 @@ function replaceA(heap: OurHeap, bytes: Uint8Array, ring: Uint32Array, state: St
   return sink;
 }
 
-function replaceB(heap: OurHeap, bytes: Uint8Array, ring: Uint32Array, state: State, steps: number): number {
+function replaceB(
+  heap: OurHeap,
+  bytes: Uint8Array,
+  ring: Uint32Array,
+  state: State,
+  steps: number,
+): number {
   let sink = 0;
   let { x, y } = state;
   const mask = ring.length - 1;
@@ -96,7 +108,12 @@ function replaceAddresses(
 }
 
 /** Fills the ring with the first steps of the sequence. */
-function fill(heap: NumberAllocator, ring: Uint32Array | Float64Array, state: State, formA: boolean): void {
+function fill(
+  heap: NumberAllocator,
+  ring: Uint32Array | Float64Array,
+  state: State,
+  formA: boolean,
+): void {
   for (let i = 0; i < ring.length; i++) {
     state.x = nextX(state.x);
     if (!formA) state.y = nextY(state.y);
@@ -120,7 +137,9 @@ async function ours(args: Arguments): Promise<void> {
     // Only the last pass is counted: the first ones bring the magazines to their size.
     before = heap.stats().crossings;
     passes++;
-    return formA ? replaceA(heap, bytes, ring, state, steps) : replaceB(heap, bytes, ring, state, steps);
+    return formA
+      ? replaceA(heap, bytes, ring, state, steps)
+      : replaceB(heap, bytes, ring, state, steps);
   });
   const figures = crossingFigures(heap, before, 2 * steps);
   emit({

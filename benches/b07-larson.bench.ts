@@ -7,10 +7,24 @@
  * means keeps Buffers in the slots and hands them over by `postMessage` with a transfer list. With two cores this is a ratio
  * at N = 1 and 2, not a scaling curve.
  */
-import { isMainThread, MessageChannel, type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import {
+  isMainThread,
+  MessageChannel,
+  type MessagePort,
+  parentPort,
+  workerData,
+} from 'node:worker_threads';
 import { type Arguments, emit, main, now } from './support/bench.ts';
 import { heapClass, moduleUrl, type OurHeap } from './support/ours.ts';
-import { LARSON_SLOTS, LARSON_TURN, larsonSeeds, larsonSize, larsonSlot, nextX, nextY } from './support/sequence.ts';
+import {
+  LARSON_SLOTS,
+  LARSON_TURN,
+  larsonSeeds,
+  larsonSize,
+  larsonSlot,
+  nextX,
+  nextY,
+} from './support/sequence.ts';
 import { controlWords, go, OWN, sleep, startWorkers, STOP, waitForGo } from './support/threads.ts';
 
 interface Share {
@@ -30,7 +44,14 @@ interface State {
   y: number;
 }
 
-function turn(heap: OurHeap, bytes: Uint8Array, slots: Uint32Array, state: State, control: Int32Array, limit: number): number {
+function turn(
+  heap: OurHeap,
+  bytes: Uint8Array,
+  slots: Uint32Array,
+  state: State,
+  control: Int32Array,
+  limit: number,
+): number {
   let { x, y } = state;
   let done = 0;
   while (done < limit && Atomics.load(control, STOP) === 0) {
@@ -50,7 +71,12 @@ function turn(heap: OurHeap, bytes: Uint8Array, slots: Uint32Array, state: State
   return done;
 }
 
-function turnOfBuffers(slots: Uint8Array[], state: State, control: Int32Array, limit: number): number {
+function turnOfBuffers(
+  slots: Uint8Array[],
+  state: State,
+  control: Int32Array,
+  limit: number,
+): number {
   let { x, y } = state;
   let done = 0;
   while (done < limit && Atomics.load(control, STOP) === 0) {
@@ -125,7 +151,10 @@ function bufferThread(share: Share): void {
   const work = (slots: Uint8Array[]): void => {
     const done = turnOfBuffers(slots, state, control, LARSON_TURN);
     Atomics.add(counts, index, done / LARSON_SLOTS);
-    next.postMessage(slots, slots.map((block) => block.buffer as ArrayBuffer));
+    next.postMessage(
+      slots,
+      slots.map((block) => block.buffer as ArrayBuffer),
+    );
   };
   inbox.on('message', work);
   parentPort?.postMessage('ready');
@@ -133,12 +162,23 @@ function bufferThread(share: Share): void {
   work(first);
 }
 
-async function run(args: Arguments, prepare: (threads: number) => Promise<Partial<Share>[]>): Promise<void> {
+async function run(
+  args: Arguments,
+  prepare: (threads: number) => Promise<Partial<Share>[]>,
+): Promise<void> {
   const threads = args.number('threads', 1);
   const control = controlWords(threads);
   const counts = new Int32Array(new SharedArrayBuffer(threads * 4));
-  const shares = (await prepare(threads)).map((part, index) => ({ index, threads, control, counts, ...part }));
-  const ports = shares.flatMap((share) => [share.inbox, share.next].filter((port) => port !== undefined));
+  const shares = (await prepare(threads)).map((part, index) => ({
+    index,
+    threads,
+    control,
+    counts,
+    ...part,
+  }));
+  const ports = shares.flatMap((share) =>
+    [share.inbox, share.next].filter((port) => port !== undefined),
+  );
   const url = moduleUrl('./b07-larson.bench', import.meta.url);
   await startWorkers(url, shares, ports);
   const start = now();

@@ -8,7 +8,17 @@
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { type Arguments, emit, main, now } from './support/bench.ts';
 import { heapClass, moduleUrl, type OurHeap } from './support/ours.ts';
-import { controlWords, go, lock, OWN, sleep, startWorkers, STOP, unlock, waitForGo } from './support/threads.ts';
+import {
+  controlWords,
+  go,
+  lock,
+  OWN,
+  sleep,
+  startWorkers,
+  STOP,
+  unlock,
+  waitForGo,
+} from './support/threads.ts';
 
 const BATCH = 4096;
 const QUEUE = 100;
@@ -114,7 +124,8 @@ function putEmpty(control: Int32Array, index: number): void {
 async function thread({ producer, control, batches, handle }: Share): Promise<void> {
   const heap = (await heapClass()).attach(handle);
   const words = heap.i32;
-  const batchAt = (index: number): Uint32Array => batches.subarray(index * BATCH, (index + 1) * BATCH);
+  const batchAt = (index: number): Uint32Array =>
+    batches.subarray(index * BATCH, (index + 1) * BATCH);
   parentPort?.postMessage('ready');
   waitForGo(control);
   for (;;) {

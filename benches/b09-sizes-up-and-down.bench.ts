@@ -10,7 +10,14 @@ import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { type Arguments, emit, main, now } from './support/bench.ts';
 import { heapClass, moduleUrl, type OurHeap } from './support/ours.ts';
 import { sh6Call } from './support/sequence.ts';
-import { controlWords, go, sayDone, startWorkers, waitForDone, waitForGo } from './support/threads.ts';
+import {
+  controlWords,
+  go,
+  sayDone,
+  startWorkers,
+  waitForDone,
+  waitForGo,
+} from './support/threads.ts';
 
 const BUFFER = 10_000;
 

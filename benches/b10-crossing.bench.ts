@@ -26,7 +26,12 @@ function controlCalls(nothing: () => void, control: Float64Array, count: number)
   return sink;
 }
 
-function refills(refill: (count: number) => void, magazine: Uint32Array, batch: number, rounds: number): number {
+function refills(
+  refill: (count: number) => void,
+  magazine: Uint32Array,
+  batch: number,
+  rounds: number,
+): number {
   let sink = 0;
   for (let round = 0; round < rounds; round++) {
     refill(batch);
@@ -38,8 +43,14 @@ function refills(refill: (count: number) => void, magazine: Uint32Array, batch: 
 function single(args: Arguments): void {
   const { addon, control } = loadAddon();
   const count = args.number('steps', 4_000_000);
-  emit({ case: 'call', unit: 'ns', ...measure(args, count, calls, () => calls(addon.nothing, count)) });
-  const result = measure(args, count, controlCalls, () => controlCalls(addon.nothing, control, count));
+  emit({
+    case: 'call',
+    unit: 'ns',
+    ...measure(args, count, calls, () => calls(addon.nothing, count)),
+  });
+  const result = measure(args, count, controlCalls, () =>
+    controlCalls(addon.nothing, control, count),
+  );
   emit({ case: 'control block', unit: 'ns', ...result });
   for (const batch of BATCHES) {
     emit({
@@ -64,7 +75,9 @@ function refill(args: Arguments, form: 'control' | 'arguments' | 'class'): void 
   };
   for (const batch of BATCHES) {
     const rounds = Math.ceil(args.number('steps', 4_000_000) / batch);
-    const result = measure(args, rounds * batch, refills, () => refills(forms[form], magazine, batch, rounds));
+    const result = measure(args, rounds * batch, refills, () =>
+      refills(forms[form], magazine, batch, rounds),
+    );
     emit({ case: `refill ${batch}`, unit: 'ns', ...result });
   }
 }

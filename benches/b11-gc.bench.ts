@@ -29,7 +29,13 @@ interface PlainRecord {
   name: string;
 }
 
-const plain = (id: number): PlainRecord => ({ id, a: id * 0.5, b: id + 1, c: id * 2, name: text(id) });
+const plain = (id: number): PlainRecord => ({
+  id,
+  a: id * 0.5,
+  b: id + 1,
+  c: id * 2,
+  name: text(id),
+});
 
 function mapOfObjects(): Store {
   const map = new Map<number, PlainRecord>();
@@ -132,7 +138,10 @@ async function delayUnderChurn(store: Store, records: number, millis: number): P
   return (at(0.999) - at(0.5)) / 1e6;
 }
 
-async function run(args: Arguments, open: (records: number) => Store | Promise<Store>): Promise<void> {
+async function run(
+  args: Arguments,
+  open: (records: number) => Store | Promise<Store>,
+): Promise<void> {
   const records = args.number('records', 1_000_000);
   const name = records === 1_000_000 ? '1 M' : `${records / 1_000_000} M`;
   const store = await open(records);
@@ -144,7 +153,11 @@ async function run(args: Arguments, open: (records: number) => Store | Promise<S
   }
   emit({ case: `${name}, put`, unit: 'ns', samples: [filled] });
   emit({ case: `${name}, gc()`, unit: 'ms', samples: forcedCollections() });
-  emit({ case: `${name}, JavaScript heap`, unit: 'MB', samples: [process.memoryUsage().heapUsed / 1e6] });
+  emit({
+    case: `${name}, JavaScript heap`,
+    unit: 'MB',
+    samples: [process.memoryUsage().heapUsed / 1e6],
+  });
   const millis = args.number('millis', 2000);
   if (millis > 0) {
     const delay = await delayUnderChurn(store, records, millis);

@@ -51,12 +51,17 @@ function updateObjects(list: PlainRecord[]): number {
 }
 
 function objects(records: number): Fields {
-  const list = Array.from(keys(records), (key, i): PlainRecord => ({ a: i, b: key, c: key + 0.5, d: i + 0.25 }));
+  const list = Array.from(keys(records), (key, i): PlainRecord => ({
+    a: i,
+    b: key,
+    c: key + 0.5,
+    d: i + 0.25,
+  }));
   return {
     kernel: sumObjects,
     sum: () => sumObjects(list),
     update: () => updateObjects(list),
-    sort: () => list.slice().sort((left, right) => left.b - right.b).length,
+    sort: () => list.toSorted((left, right) => left.b - right.b).length,
   };
 }
 
@@ -67,7 +72,8 @@ function sumBare(numbers: Float64Array): number {
 }
 
 function updateBare(numbers: Float64Array): number {
-  for (let at = 0; at < numbers.length; at += 4) numbers[at + 2] = (numbers[at + 1] as number) * 0.5 + 1;
+  for (let at = 0; at < numbers.length; at += 4)
+    numbers[at + 2] = (numbers[at + 1] as number) * 0.5 + 1;
   return numbers.length;
 }
 
@@ -79,7 +85,8 @@ function bare(records: number): Fields {
     kernel: sumBare,
     sum: () => sumBare(numbers),
     update: () => updateBare(numbers),
-    sort: () => order.slice().sort((l, r) => (numbers[l + 1] as number) - (numbers[r + 1] as number)).length,
+    sort: () =>
+      order.toSorted((l, r) => (numbers[l + 1] as number) - (numbers[r + 1] as number)).length,
   };
 }
 
@@ -109,7 +116,8 @@ function dataView(records: number): Fields {
     kernel: sumView,
     sum: () => sumView(view),
     update: () => updateView(view),
-    sort: () => order.slice().sort((l, r) => view.getFloat64(l + 8, true) - view.getFloat64(r + 8, true)).length,
+    sort: () =>
+      order.toSorted((l, r) => view.getFloat64(l + 8, true) - view.getFloat64(r + 8, true)).length,
   };
 }
 
@@ -141,16 +149,23 @@ async function onHeap(args: Arguments, records: number): Promise<Fields> {
     kernel: sumHeap,
     sum: () => sumHeap(f64, at),
     update: () => updateHeap(f64, at),
-    sort: () => at.slice().sort((l, r) => (f64[l + 1] as number) - (f64[r + 1] as number)).length,
+    sort: () => at.toSorted((l, r) => (f64[l + 1] as number) - (f64[r + 1] as number)).length,
   };
 }
 
-async function run(args: Arguments, open: (records: number) => Fields | Promise<Fields>): Promise<void> {
+async function run(
+  args: Arguments,
+  open: (records: number) => Fields | Promise<Fields>,
+): Promise<void> {
   const records = args.number('records', 2_000_000);
   const fields = await open(records);
   const osr = args.flag('no-osr') ? ', no OSR' : '';
   emit({ case: `sum${osr}`, unit: 'ns', ...measure(args, records, fields.kernel, fields.sum) });
-  emit({ case: `update${osr}`, unit: 'ns', ...measure(args, records, fields.kernel, fields.update) });
+  emit({
+    case: `update${osr}`,
+    unit: 'ns',
+    ...measure(args, records, fields.kernel, fields.update),
+  });
   if (osr === '') {
     const before = process.memoryUsage().heapUsed;
     fields.sum();
@@ -166,6 +181,6 @@ async function run(args: Arguments, open: (records: number) => Fields | Promise<
 await main({
   heap: (args) => run(args, (records) => onHeap(args, records)),
   'array of objects': (args) => run(args, objects),
-  'Float64Array': (args) => run(args, bare),
+  Float64Array: (args) => run(args, bare),
   DataView: (args) => run(args, dataView),
 });

@@ -26,7 +26,10 @@ function perGibibyte(bytes: number, body: () => void): number {
   return ((now() - start) / 1e6) * (2 ** 30 / bytes);
 }
 
-async function ours(args: Arguments, form: '4 KiB pages' | 'huge pages' | 'populate'): Promise<void> {
+async function ours(
+  args: Arguments,
+  form: '4 KiB pages' | 'huge pages' | 'populate',
+): Promise<void> {
   const Heap = await heapClass();
   // The loop is compiled on memory of its own before.
   const warm = new Uint8Array(2 ** 24);

@@ -43,7 +43,7 @@ async function hostile(args: Arguments): Promise<void> {
       const kind = bad & 3;
       bad++;
       if (kind === 0) {
-        if (isRefused(heap, p + 16 * (1 + (x & 0)) - 8)) caught++; // Inside a block.
+        if (isRefused(heap, p + 8)) caught++; // Inside a block.
       } else if (kind === 1) {
         if (isRefused(heap, 2 ** 25 + ((x >>> 8) & 0xffff) * 16)) caught++; // Wild, in the heap.
       } else if (kind === 2) {
@@ -91,9 +91,17 @@ function cost(args: Arguments, heap: OurHeap): void {
   const words = heap.i32;
   if (args.text('form') === 'pool') {
     const pool = heap.pool(64);
-    emit({ case: 'pool pair', unit: 'ns', ...measure(args, steps, poolPairs, () => poolPairs(pool, words, steps)) });
+    emit({
+      case: 'pool pair',
+      unit: 'ns',
+      ...measure(args, steps, poolPairs, () => poolPairs(pool, words, steps)),
+    });
   } else {
-    emit({ case: 'generic pair', unit: 'ns', ...measure(args, steps, pairs, () => pairs(heap, words, steps)) });
+    emit({
+      case: 'generic pair',
+      unit: 'ns',
+      ...measure(args, steps, pairs, () => pairs(heap, words, steps)),
+    });
   }
 }
 

@@ -82,7 +82,9 @@ async function measure(
   if (process.stderr.isTTY) process.stderr.write('\r\u001B[K');
   const { quick, rounds } = profile;
   const record = makeRecord(workload, results, { quick, rounds, machine });
-  process.stdout.write(`${recordText(record)}\n(${((Date.now() - start) / 1000).toFixed(0)} s)\n\n`);
+  process.stdout.write(
+    `${recordText(record)}\n(${((Date.now() - start) / 1000).toFixed(0)} s)\n\n`,
+  );
   return record;
 }
 
@@ -114,7 +116,9 @@ async function run(workloads: readonly Workload[], profile: Profile): Promise<nu
       report();
     }
   }
-  process.stdout.write(missed === 0 ? 'every target that was run is met\n' : `${missed} targets missed\n`);
+  process.stdout.write(
+    missed === 0 ? 'every target that was run is met\n' : `${missed} targets missed\n`,
+  );
   return 0;
 }
 
@@ -131,15 +135,21 @@ async function check(workloads: readonly Workload[], profile: Profile): Promise<
     }
     const first = regressions(before, await measure(workload, profile, binaries, machine));
     if (first.length === 0) continue;
-    process.stdout.write(`${workload.id}: ${first.map(({ name }) => name).join('; ')} looks worse: once more\n`);
+    process.stdout.write(
+      `${workload.id}: ${first.map(({ name }) => name).join('; ')} looks worse: once more\n`,
+    );
     const second = regressions(before, await measure(workload, profile, binaries, machine));
     for (const { name, before: was, after } of second) {
       if (!first.some((other) => other.name === name)) continue;
       failures++;
-      process.stdout.write(`${workload.id} FAILED: ${name}: ratio ${was.toPrecision(3)} on record, ${after.toPrecision(3)} now\n`);
+      process.stdout.write(
+        `${workload.id} FAILED: ${name}: ratio ${was.toPrecision(3)} on record, ${after.toPrecision(3)} now\n`,
+      );
     }
   }
-  process.stdout.write(failures === 0 ? 'no ratio is 10 % worse than on record\n' : `${failures} ratios are worse\n`);
+  process.stdout.write(
+    failures === 0 ? 'no ratio is 10 % worse than on record\n' : `${failures} ratios are worse\n`,
+  );
   return failures === 0 ? 0 : 1;
 }
 

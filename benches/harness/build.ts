@@ -48,6 +48,39 @@ export function build(): Binaries {
     }
   }
   if (native === '' || addon === '') throw new Error('cargo named no binary and no addon');
+  const linked = spawnSync(native, ['linked'], { encoding: 'utf8' });
+  assertPeersApart(linked.stdout);
   const modules = dirname(dirname(fileURLToPath(import.meta.url)));
   return { native, addon, modules, unchecked: makeUnchecked(join(root, 'dist')) };
+}
+
+/** What `linked` prints of a peer. */
+interface LinkedPeer {
+  readonly peer: string;
+  readonly malloc: number;
+  readonly free: number;
+  readonly block: number;
+  readonly served: boolean;
+}
+
+/**
+ * Throws unless four peers are linked, each with functions of its own, and each served a block.
+ *
+ * @param text - What the binary prints for `linked`.
+ * @returns The names of the peers.
+ */
+export function assertPeersApart(text: string): string[] {
+  const peers = text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as LinkedPeer);
+  if (peers.length !== 4) throw new Error(`4 peers must be linked, found ${peers.length}`);
+  for (const key of ['peer', 'malloc', 'free', 'block'] as const) {
+    if (new Set(peers.map((peer) => peer[key])).size !== peers.length) {
+      throw new Error(`two peers share a ${key}`);
+    }
+  }
+  const idle = peers.find(({ served }) => !served);
+  if (idle !== undefined) throw new Error(`${idle.peer} served no block`);
+  return peers.map(({ peer }) => peer);
 }

@@ -22,11 +22,17 @@ export function isOurs(path: string): boolean {
 }
 
 /** The chart of `column`; undefined where no path has it. */
-export function chart(record: WorkloadRecord, column: string, higherIsBetter: boolean): string | undefined {
+export function chart(
+  record: WorkloadRecord,
+  column: string,
+  higherIsBetter: boolean,
+): string | undefined {
   const bars = Object.entries(record.figures)
     .map(([path, row]) => ({ path, value: row[column] ?? Number.NaN }))
     .filter(({ value }) => Number.isFinite(value) && value >= 0)
-    .sort((left, right) => (higherIsBetter ? right.value - left.value : left.value - right.value));
+    .toSorted((left, right) =>
+      higherIsBetter ? right.value - left.value : left.value - right.value,
+    );
   if (bars.length === 0) return undefined;
   const values = bars.map(({ value }) => value).filter((value) => value > 0);
   const [least, most] = [Math.min(...values), Math.max(...values)];

@@ -6,6 +6,7 @@
  * A process that fails is a path skipped by name, never silently.
  */
 import { spawn, spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import type { Job, Profile, Workload } from '../suite/types.ts';
 import type { Binaries } from './build.ts';
@@ -49,7 +50,12 @@ export function commandOf(job: Job, binaries: Binaries): string[] {
   const command =
     job.side === 'native'
       ? [binaries.native, job.entry, ...job.args]
-      : [process.execPath, ...(job.flags ?? []), `${binaries.modules}/${job.entry}.js`, ...job.args];
+      : [
+          process.execPath,
+          ...(job.flags ?? []),
+          `${binaries.modules}/${job.entry}.js`,
+          ...job.args,
+        ];
   if (!hasTaskset || (job.threads ?? 1) > 1) return command;
   return ['taskset', '-c', String(availableParallelism() - 1), ...command];
 }
@@ -72,16 +78,27 @@ export function parseLines(text: string): Line[] {
     });
 }
 
+/** Where Debian and Ubuntu put tcmalloc. */
+const TCMALLOC = ['x86_64', 'aarch64'].map(
+  (machine) => `/usr/lib/${machine}-linux-gnu/libtcmalloc_minimal.so.4`,
+);
+
+/** The environment of a job: never preloaded into Node, for that would change V8 too. */
+function environment(job: Job, binaries: Binaries): NodeJS.ProcessEnv {
+  const env = { ...process.env, HEAPWRIGHT_BENCH_ADDON: binaries.addon };
+  const library = job.tcmalloc === true ? TCMALLOC.find((file) => existsSync(file)) : undefined;
+  if (library !== undefined) return { ...env, LD_PRELOAD: library };
+  return binaries.unchecked === undefined
+    ? env
+    : { ...env, HEAPWRIGHT_BENCH_UNCHECKED: binaries.unchecked };
+}
+
 /** Runs one process. */
 function start(job: Job, binaries: Binaries): Promise<{ lines: Line[]; error?: string }> {
   return new Promise((resolve) => {
     const [command, ...args] = commandOf(job, binaries) as [string, ...string[]];
     const child = spawn(command, args, {
-      env: {
-        ...process.env,
-        HEAPWRIGHT_BENCH_ADDON: binaries.addon,
-        ...(binaries.unchecked === undefined ? {} : { HEAPWRIGHT_BENCH_UNCHECKED: binaries.unchecked }),
-      },
+      env: environment(job, binaries),
       stdio: ['ignore', 'pipe', 'pipe'],
       timeout: LIMIT,
     });
@@ -93,7 +110,8 @@ function start(job: Job, binaries: Binaries): Promise<{ lines: Line[]; error?: s
       try {
         const lines = parseLines(out);
         if (code === 0 && lines.length > 0) return resolve({ lines });
-        const text = log.split('\n').find((line) => /error|expected|must|no /i.test(line)) ?? log.trim();
+        const text =
+          log.split('\n').find((line) => /error|expected|must|no /i.test(line)) ?? log.trim();
         return resolve({ lines, error: text || `ended with ${signal ?? code}` });
       } catch (error) {
         return resolve({ lines: [], error: String(error) });
@@ -103,7 +121,7 @@ function start(job: Job, binaries: Binaries): Promise<{ lines: Line[]; error?: s
 }
 
 function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
+  const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1
     ? (sorted[middle] as number)
@@ -111,14 +129,26 @@ function median(values: readonly number[]): number {
 }
 
 /** Adds a process's lines to the results. */
-export function addLines(results: Results, job: Job, lines: readonly Line[], higherIsBetter: boolean): void {
+export function addLines(
+  results: Results,
+  job: Job,
+  lines: readonly Line[],
+  higherIsBetter: boolean,
+): void {
   const path = (results[job.path] ??= { cases: {} });
   for (const line of lines) {
     const best = higherIsBetter ? Math.max(...line.samples) : Math.min(...line.samples);
-    const found = (path.cases[line.case] ??= { unit: line.unit, best: [], value: 0, spread: 0, extras: {} });
+    const found = (path.cases[line.case] ??= {
+      unit: line.unit,
+      best: [],
+      value: 0,
+      spread: 0,
+      extras: {},
+    });
     found.best.push(best);
     found.value = median(found.best);
-    found.spread = found.value === 0 ? 0 : (Math.max(...found.best) - Math.min(...found.best)) / found.value;
+    found.spread =
+      found.value === 0 ? 0 : (Math.max(...found.best) - Math.min(...found.best)) / found.value;
     for (const [name, value] of Object.entries(line)) {
       if (typeof value === 'number' && name !== 'sink') found.extras[name] = value;
     }
@@ -138,7 +168,7 @@ export function schedule(jobs: readonly Job[], rounds: number): Job[] {
     const most = Math.max(...group.map((job) => job.rounds ?? rounds));
     for (let round = 0; round < most; round++) {
       const due = group.filter((job) => round < (job.rounds ?? rounds));
-      order.push(...(round % 2 === 0 ? due : due.reverse()));
+      order.push(...(round % 2 === 0 ? due : due.toReversed()));
     }
   }
   return order;

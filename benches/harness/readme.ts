@@ -6,7 +6,16 @@ import { join } from 'node:path';
 import { suite } from '../suite/index.ts';
 import { machineLine } from './machine.ts';
 import { fileName, loadRecord, type WorkloadRecord } from './record.ts';
-import { crossingLine, figuresTable, show, showLimit, spreadLine, targetsTable, verdict, warnings } from './table.ts';
+import {
+  crossingLine,
+  figuresTable,
+  show,
+  showLimit,
+  spreadLine,
+  targetsTable,
+  verdict,
+  warnings,
+} from './table.ts';
 
 const BEGIN = '<!-- results: begin (written by `npm run bench`, do not edit) -->';
 const END = '<!-- results: end -->';
@@ -19,7 +28,9 @@ function overview(records: readonly WorkloadRecord[]): string {
         `| [${record.id}](#${anchor(record)}) | ${target.name} | ${show(target.figure)} | ${showLimit(target)} | ${verdict(target)} |`,
     ),
   );
-  return ['| | target | measured | limit | |', '| --- | --- | ---: | ---: | --- |', ...rows].join('\n');
+  return ['| | target | measured | limit | |', '| --- | --- | ---: | ---: | --- |', ...rows].join(
+    '\n',
+  );
 }
 
 function anchor({ id, title }: { id: string; title: string }): string {
@@ -66,7 +77,8 @@ export function generated(folder: string): string {
   const sections = suite.map((workload) => {
     const record = loadRecord(folder, workload.id);
     if (record !== undefined) return section(folder, record, workload.shows);
-    const reason = workload.waits === undefined ? 'No run is recorded yet.' : `Waits for ${workload.waits}.`;
+    const reason =
+      workload.waits === undefined ? 'No run is recorded yet.' : `Waits for ${workload.waits}.`;
     return `### ${workload.id} ${workload.title}\n\n${workload.shows} ${reason}\n`;
   });
   return [

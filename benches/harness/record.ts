@@ -109,7 +109,10 @@ export function fileName(id: string): string {
 /** Writes a record. */
 export function saveRecord(folder: string, record: WorkloadRecord): void {
   mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, `${fileName(record.id)}.json`), `${JSON.stringify(record, null, 1)}\n`);
+  writeFileSync(
+    join(folder, `${fileName(record.id)}.json`),
+    `${JSON.stringify(record, null, 1)}\n`,
+  );
 }
 
 /** The record of a workload; undefined where there is none. */
@@ -123,7 +126,7 @@ export function loadRecords(folder: string): WorkloadRecord[] {
   if (!existsSync(folder)) return [];
   return readdirSync(folder)
     .filter((name) => /^b\d\d\.json$/.test(name))
-    .sort()
+    .toSorted()
     .map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8')) as WorkloadRecord);
 }
 
@@ -140,8 +143,11 @@ export function regressions(
     const figure = now.figure;
     const worse =
       figure === null ||
-      (target.atLeast ? figure < target.figure * (1 - tolerance) : figure > target.figure * (1 + tolerance));
-    if (worse) found.push({ name: target.name, before: target.figure, after: figure ?? Number.NaN });
+      (target.atLeast
+        ? figure < target.figure * (1 - tolerance)
+        : figure > target.figure * (1 + tolerance));
+    if (worse)
+      found.push({ name: target.name, before: target.figure, after: figure ?? Number.NaN });
   }
   return found;
 }

@@ -29,7 +29,9 @@ export function verdict({ met, goal }: Judgment): string {
 function table(rows: readonly (readonly string[])[], markdown: boolean): string {
   const [head] = rows;
   if (head === undefined) return '';
-  const widths = head.map((_, column) => Math.max(...rows.map((row) => [...(row[column] ?? '')].length)));
+  const widths = head.map((_, column) =>
+    Math.max(...rows.map((row) => [...(row[column] ?? '')].length)),
+  );
   const pad = (text: string, column: number): string => {
     const fill = ' '.repeat((widths[column] ?? 0) - [...text].length);
     return column === 0 ? text + fill : fill + text;
@@ -38,7 +40,9 @@ function table(rows: readonly (readonly string[])[], markdown: boolean): string 
     const cells = head.map((_, column) => pad(row[column] ?? '', column));
     return markdown ? `| ${cells.join(' | ')} |` : cells.join('  ');
   };
-  const rule = widths.map((width, column) => (column === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`));
+  const rule = widths.map((width, column) =>
+    column === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`,
+  );
   const body = rows.slice(1).map(line);
   return [line(head), ...(markdown ? [`| ${rule.join(' | ')} |`] : []), ...body].join('\n');
 }
@@ -46,7 +50,8 @@ function table(rows: readonly (readonly string[])[], markdown: boolean): string 
 /** Columns that any path has. */
 function columnsOf(record: WorkloadRecord): string[] {
   const names = new Set<string>();
-  for (const row of Object.values(record.figures)) for (const name of Object.keys(row)) names.add(name);
+  for (const row of Object.values(record.figures))
+    for (const name of Object.keys(row)) names.add(name);
   return [...names];
 }
 
@@ -76,7 +81,12 @@ export function figuresTable(record: WorkloadRecord, markdown: boolean): string 
 export function targetsTable(record: WorkloadRecord, markdown: boolean): string {
   const rows = record.targets.map((target) => {
     const word = verdict(target);
-    return [target.name, show(target.figure), showLimit(target), markdown ? word : word.replaceAll('*', '')];
+    return [
+      target.name,
+      show(target.figure),
+      showLimit(target),
+      markdown ? word : word.replaceAll('*', ''),
+    ];
   });
   return table([['target', 'measured', 'limit', ''], ...rows], markdown);
 }
@@ -88,7 +98,9 @@ export function spreadLine(record: WorkloadRecord): string {
     const most = Math.max(0, ...Object.values(cases).map(({ spread }) => spread));
     if (most > 0.1) wide.push(`${path} ${(most * 100).toFixed(0)} %`);
   }
-  return wide.length === 0 ? 'Spread between processes: below 10 % everywhere.' : `Spread between processes, widest case: ${wide.join(', ')}.`;
+  return wide.length === 0
+    ? 'Spread between processes: below 10 % everywhere.'
+    : `Spread between processes, widest case: ${wide.join(', ')}.`;
 }
 
 /** Crossings and hit rates, where a path told them. */
@@ -102,18 +114,22 @@ export function crossingLine(record: WorkloadRecord): string {
     }
   }
   if (told.length === 0) return '';
-  const most = told.length > 8 ? told.filter((_, index) => index % Math.ceil(told.length / 8) === 0) : told;
+  const most =
+    told.length > 8 ? told.filter((_, index) => index % Math.ceil(told.length / 8) === 0) : told;
   return `Crossings per million operations (magazine hit rate): ${most.join('; ')}.`;
 }
 
 /** Paths that did not run, and processes that deoptimized. */
 export function warnings(record: WorkloadRecord): string[] {
-  const lines = Object.entries(record.skipped).map(([path, reason]) => `skipped: ${path} (${reason})`);
+  const lines = Object.entries(record.skipped).map(
+    ([path, reason]) => `skipped: ${path} (${reason})`,
+  );
   for (const [path, { cases }] of Object.entries(record.results)) {
     const names = Object.entries(cases)
       .filter(([, { extras }]) => (extras['deoptimized'] ?? 0) > 0)
       .map(([name]) => name);
-    if (names.length > 0) lines.push(`deoptimized in the timed window: ${path} (${names.join(', ')})`);
+    if (names.length > 0)
+      lines.push(`deoptimized in the timed window: ${path} (${names.join(', ')})`);
   }
   return lines;
 }

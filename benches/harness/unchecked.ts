@@ -25,7 +25,8 @@ export function makeUnchecked(dist: string): string | undefined {
   if (REMOVALS.length === 0) return undefined;
   mkdirSync(copy, { recursive: true });
   for (const part of ['index.js', 'src', 'native']) {
-    if (existsSync(join(dist, part))) cpSync(join(dist, part), join(copy, part), { recursive: true });
+    if (existsSync(join(dist, part)))
+      cpSync(join(dist, part), join(copy, part), { recursive: true });
   }
   for (const { file, pattern, by } of REMOVALS) {
     const path = join(copy, file);

@@ -1,5 +1,14 @@
 /** @file The workloads of the native engines beside the bare crates: B4, B5, B6, B16, B18. Rust only. */
-import { type Column, column, divide, type Job, type Profile, ratio, type Target, type Workload } from './types.ts';
+import {
+  type Column,
+  column,
+  divide,
+  type Job,
+  type Profile,
+  ratio,
+  type Target,
+  type Workload,
+} from './types.ts';
 
 /** The crates that a family wraps: ours, bare. */
 const FAMILIES = [
@@ -8,10 +17,23 @@ const FAMILIES = [
   { ours: 'slab (ours)', bare: 'ax_slab_allocator' },
 ] as const;
 
-const BARE = ['buddy_system_allocator', 'rlsf', 'ax_slab_allocator', 'buddy-slab-allocator', 'talc', 'glibc'];
+const BARE = [
+  'buddy_system_allocator',
+  'rlsf',
+  'ax_slab_allocator',
+  'buddy-slab-allocator',
+  'talc',
+  'glibc',
+];
 const OURS = ['two-level', ...FAMILIES.map(({ ours }) => ours)];
 
-function native(entry: string, path: string, group: string, args: readonly string[], rounds: number): Job {
+function native(
+  entry: string,
+  path: string,
+  group: string,
+  args: readonly string[],
+  rounds: number,
+): Job {
   return { path, group, side: 'native', entry, args: [`peer=${path}`, ...args], rounds };
 }
 
@@ -35,8 +57,20 @@ const collections: Workload = {
   columns: COLLECTIONS.map(column),
   chart: 'replace-100K',
   targets: [
-    ratio('two-level, 25 K x 512 B, to bare buddy', 1 / 3000, 'two-level', 'buddy_system_allocator', 'free-25K'),
-    ratio('two-level, 7500 x 4160 B, to bare buddy', 1 / 1000, 'two-level', 'buddy_system_allocator', 'free-7500'),
+    ratio(
+      'two-level, 25 K x 512 B, to bare buddy',
+      1 / 3000,
+      'two-level',
+      'buddy_system_allocator',
+      'free-25K',
+    ),
+    ratio(
+      'two-level, 7500 x 4160 B, to bare buddy',
+      1 / 1000,
+      'two-level',
+      'buddy_system_allocator',
+      'free-7500',
+    ),
     ratio('two-level, replacement, to rlsf', 1, 'two-level', 'rlsf', 'replace-100K'),
     ...FAMILIES.map(({ ours, bare }): Target => ({
       name: `${ours}, worst case, to its bare crate`,
@@ -56,7 +90,8 @@ const freeScan: Workload = {
   id: 'B5',
   title: 'The free scan: free the even blocks, then the odd ones',
   unit: 'ns per free',
-  shows: 'Whether a free costs the same whatever else is free. 64 B blocks; the bare buddy stops at 5000 pairs, where a free takes microseconds.',
+  shows:
+    'Whether a free costs the same whatever else is free. 64 B blocks; the bare buddy stops at 5000 pairs, where a free takes microseconds.',
   jobs: ({ rounds }) =>
     PAIRS.flatMap((pairs) =>
       ['two-level', 'buddy_system_allocator', 'rlsf', 'buddy-slab-allocator']
@@ -75,7 +110,13 @@ const freeScan: Workload = {
       figure: (figures) =>
         divide(figures('two-level', '100000 pairs'), figures('two-level', '100 pairs')),
     },
-    ratio('two-level at 5000, to bare buddy', 0.01, 'two-level', 'buddy_system_allocator', '5000 pairs'),
+    ratio(
+      'two-level at 5000, to bare buddy',
+      0.01,
+      'two-level',
+      'buddy_system_allocator',
+      '5000 pairs',
+    ),
   ],
 };
 
@@ -83,7 +124,11 @@ const MAP_STATES = ['empty', 'checkerboard', 'random'];
 const MAP_CASES = [1, 2, 16, 512].flatMap((count) => [`${count} pages`, `${count} pages, 2 MiB`]);
 
 /** The worst ratio over the cases that `keep` accepts. */
-function worstBitmap(name: string, limit: number, keep: (state: string, request: string) => boolean): Target {
+function worstBitmap(
+  name: string,
+  limit: number,
+  keep: (state: string, request: string) => boolean,
+): Target {
   return {
     name,
     limit,
@@ -117,7 +162,9 @@ const bitmap: Workload = {
         native('B6', path, state, [`state=${state}`, 'passes=2'], Math.min(3, rounds)),
       ),
     ),
-  columns: MAP_STATES.flatMap((state) => MAP_CASES.map((request) => column(`${state}, ${request}`))),
+  columns: MAP_STATES.flatMap((state) =>
+    MAP_CASES.map((request) => column(`${state}, ${request}`)),
+  ),
   chart: 'checkerboard, 16 pages',
   targets: [
     worstBitmap('contiguous pages on a checkerboard, worst', 0.001, isScan),
@@ -132,16 +179,38 @@ const fragmentation: Workload = {
   shows:
     'Sizes below a power of two from 2^6 to 2^15 chosen at random. `useful`: bytes asked for over the arena. `RSS / live` after freeing 90 % at random and refilling, five times; the C allocators have no arena to fill.',
   jobs: () =>
-    ['two-level', 'tlsf (ours)', 'buddy_system_allocator', 'rlsf', 'talc', 'glibc', 'mimalloc'].map((path) =>
-      native('B16', path, '', [], 1),
+    ['two-level', 'tlsf (ours)', 'buddy_system_allocator', 'rlsf', 'talc', 'glibc', 'mimalloc'].map(
+      (path) => native('B16', path, '', [], 1),
     ),
   columns: [column('useful'), column('RSS / live')],
   chart: 'useful',
   targets: [
-    { name: 'useful bytes, TLSF, %', limit: 96, atLeast: true, absolute: true, figure: (figures) => figures('tlsf (ours)', 'useful') },
-    { name: 'useful bytes, two-level, %', limit: 85, atLeast: true, absolute: true, figure: (figures) => figures('two-level', 'useful') },
-    { name: 'RSS / live, TLSF', limit: 1.2, absolute: true, figure: (figures) => figures('tlsf (ours)', 'RSS / live') },
-    { name: 'RSS / live, two-level', limit: 1.2, absolute: true, figure: (figures) => figures('two-level', 'RSS / live') },
+    {
+      name: 'useful bytes, TLSF, %',
+      limit: 96,
+      atLeast: true,
+      absolute: true,
+      figure: (figures) => figures('tlsf (ours)', 'useful'),
+    },
+    {
+      name: 'useful bytes, two-level, %',
+      limit: 85,
+      atLeast: true,
+      absolute: true,
+      figure: (figures) => figures('two-level', 'useful'),
+    },
+    {
+      name: 'RSS / live, TLSF',
+      limit: 1.2,
+      absolute: true,
+      figure: (figures) => figures('tlsf (ours)', 'RSS / live'),
+    },
+    {
+      name: 'RSS / live, two-level',
+      limit: 1.2,
+      absolute: true,
+      figure: (figures) => figures('two-level', 'RSS / live'),
+    },
   ],
 };
 
@@ -154,8 +223,9 @@ const tail: Workload = {
   shows:
     'Frees and allocs of random replacement over 2^14 blocks. The empty loop’s maximum is what interrupts and the hypervisor do to any loop, and its median what reading the counter costs; compare nothing finer.',
   jobs: ({ quick, rounds }: Profile) =>
-    ['two-level', 'tlsf (ours)', 'buddy_system_allocator', 'rlsf', 'glibc', 'empty loop'].map((path) =>
-      native('B18', path, '', [`steps=${quick ? 1_000_000 : 10_000_000}`], Math.min(3, rounds)),
+    ['two-level', 'tlsf (ours)', 'buddy_system_allocator', 'rlsf', 'glibc', 'empty loop'].map(
+      (path) =>
+        native('B18', path, '', [`steps=${quick ? 1_000_000 : 10_000_000}`], Math.min(3, rounds)),
     ),
   columns: TAIL,
   chart: 'p99.99',
@@ -170,4 +240,10 @@ const tail: Workload = {
 };
 
 /** In the order of their numbers. */
-export const crateWorkloads: readonly Workload[] = [collections, freeScan, bitmap, fragmentation, tail];
+export const crateWorkloads: readonly Workload[] = [
+  collections,
+  freeScan,
+  bitmap,
+  fragmentation,
+  tail,
+];

@@ -1,8 +1,19 @@
 /** @file The workloads of one thread on a Heap: B1, B2, B3, B10, B17. */
-import { type Column, column, divide, type Job, type Profile, ratio, type Workload } from './types.ts';
+import {
+  type Column,
+  column,
+  divide,
+  type Job,
+  type Profile,
+  ratio,
+  type Workload,
+} from './types.ts';
 
 /** The four C peers. */
 const C_PEERS = ['glibc', 'mimalloc', 'snmalloc', 'jemalloc'];
+
+/** Optional: skipped by name where Debian's libtcmalloc-minimal4 is not installed. */
+const TCMALLOC = { path: 'tcmalloc', side: 'native', tcmalloc: true } as const;
 
 /** Ours once more in other states: shown beside, fewer rounds. */
 const STATES = [
@@ -19,7 +30,13 @@ function pairJobs(profile: Profile): Job[] {
   const steps = profile.quick ? 5_000_000 : 20_000_000;
   const slow = profile.quick ? 500_000 : 2_000_000;
   const extraRounds = Math.min(3, profile.rounds);
-  const ours = (path: string, name: string, group: string, args: readonly string[], rounds?: number): Job => ({
+  const ours = (
+    path: string,
+    name: string,
+    group: string,
+    args: readonly string[],
+    rounds?: number,
+  ): Job => ({
     path: name,
     group,
     side: 'js',
@@ -35,10 +52,24 @@ function pairJobs(profile: Profile): Job[] {
   jobs.push(ours('heap', 'heap', 'many', ['sizes=many']));
   for (const peer of C_PEERS) {
     const native = { path: peer, side: 'native', entry: 'B1' } as const;
-    jobs.push({ ...native, group: 'one', args: [`peer=${peer}`, 'size=64', `steps=${steps}`, NATIVE_WARM] });
-    jobs.push({ ...native, group: 'many', args: [`peer=${peer}`, 'size=0', `steps=${steps}`, NATIVE_WARM] });
+    jobs.push({
+      ...native,
+      group: 'one',
+      args: [`peer=${peer}`, 'size=64', `steps=${steps}`, NATIVE_WARM],
+    });
+    jobs.push({
+      ...native,
+      group: 'many',
+      args: [`peer=${peer}`, 'size=0', `steps=${steps}`, NATIVE_WARM],
+    });
   }
-  for (const path of ['control-block', 'napi-class', 'Buffer.allocUnsafe', 'new Uint8Array', '@thi.ng/malloc']) {
+  for (const path of [
+    'control-block',
+    'napi-class',
+    'Buffer.allocUnsafe',
+    'new Uint8Array',
+    '@thi.ng/malloc',
+  ]) {
     const count = path === 'control-block' ? steps / 2 : slow;
     const shared = [`path=${path}`, `steps=${count}`, `warm=${Math.min(300, profile.warm)}`];
     jobs.push({ path, group: 'one', side: 'js', entry, args: shared });
@@ -86,7 +117,14 @@ const batches: Workload = {
     const entry = 'b02-batches.bench';
     return [
       { path: 'heap', group: '', side: 'js', entry, args: ['path=heap', ...args] },
-      { path: 'heap, shared', group: '', side: 'js', entry, args: ['path=heap', 'shared=1', ...args], rounds: 2 },
+      {
+        path: 'heap, shared',
+        group: '',
+        side: 'js',
+        entry,
+        args: ['path=heap', 'shared=1', ...args],
+        rounds: 2,
+      },
       ...C_PEERS.map((peer): Job => ({
         path: peer,
         group: '',
@@ -94,6 +132,7 @@ const batches: Workload = {
         entry: 'B2',
         args: [`peer=${peer}`, steps, 'warm=10'],
       })),
+      { ...TCMALLOC, group: '', entry: 'B2', args: ['peer=tcmalloc', steps, 'warm=10'] },
     ];
   },
   columns: [...BATCH_CASES, { name: 'mean', cases: BATCH_CASES.flatMap(({ cases }) => cases) }],
@@ -123,21 +162,45 @@ function replaceJobs(profile: Profile): Job[] {
       });
       jobs.push(js('heap', 'heap', []));
       for (const peer of C_PEERS) {
-        jobs.push({ path: peer, group, side: 'native', entry: 'B3', args: [`peer=${peer}`, ...loop, NATIVE_WARM] });
+        jobs.push({
+          path: peer,
+          group,
+          side: 'native',
+          entry: 'B3',
+          args: [`peer=${peer}`, ...loop, NATIVE_WARM],
+        });
       }
+      jobs.push({ ...TCMALLOC, group, entry: 'B3', args: ['peer=tcmalloc', ...loop, NATIVE_WARM] });
       jobs.push(js('control-block', 'control-block', [], Math.min(3, profile.rounds)));
       if (!profile.quick) {
         for (const { suffix, args } of STATES) jobs.push(js('heap', `heap, ${suffix}`, args, 2));
       }
-      if (ring === 10) jobs.push(js('@thi.ng/malloc', '@thi.ng/malloc', ['steps=200000', 'passes=1', 'warm=1'], 1));
+      if (ring === 10)
+        jobs.push(
+          js('@thi.ng/malloc', '@thi.ng/malloc', ['steps=200000', 'passes=1', 'warm=1'], 1),
+        );
     }
   }
   const shuffled = [`steps=${profile.quick ? 500_000 : 4_000_000}`, 'passes=2'];
   const rounds = Math.min(3, profile.rounds);
-  jobs.push({ path: 'heap', group: 'shuffled', side: 'js', entry, args: ['path=heap-shuffled', ...shuffled], rounds });
+  jobs.push({
+    path: 'heap',
+    group: 'shuffled',
+    side: 'js',
+    entry,
+    args: ['path=heap-shuffled', ...shuffled],
+    rounds,
+  });
   for (const peer of C_PEERS) {
     const args = [`peer=${peer}`, ...shuffled];
-    jobs.push({ path: peer, group: 'shuffled', side: 'native', entry: 'B3-shuffled', args, rounds });
+    jobs.push({
+      path: peer,
+      group: 'shuffled',
+      side: 'native',
+      entry: 'B3-shuffled',
+      args,
+      rounds,
+    });
   }
   return jobs;
 }
@@ -160,8 +223,12 @@ const replace: Workload = {
   chart: 'B mean',
   targets: FORMS.flatMap((form) => [
     ratio(`form ${form}, to glibc (must)`, 0.8, 'heap', 'glibc', `${form} mean`),
-    ratio(`form ${form}, to mimalloc v3 (goal)`, 1, 'heap', 'mimalloc', `${form} mean`, { goal: true }),
-    ratio(`form ${form}, to snmalloc (moonshot)`, 1, 'heap', 'snmalloc', `${form} mean`, { goal: true }),
+    ratio(`form ${form}, to mimalloc v3 (goal)`, 1, 'heap', 'mimalloc', `${form} mean`, {
+      goal: true,
+    }),
+    ratio(`form ${form}, to snmalloc (moonshot)`, 1, 'heap', 'snmalloc', `${form} mean`, {
+      goal: true,
+    }),
   ]),
 };
 
@@ -175,11 +242,26 @@ const crossing: Workload = {
     'Calls, not allocators. `crossing / n` is one control-block call divided by the objects of a refill; the `refill` rows also write and read the objects. `malloc and free` is the same batch in C.',
   jobs: (profile) => {
     const entry = 'b10-crossing.bench';
-    const args = [`steps=${profile.quick ? 500_000 : 2_000_000}`, `warm=${Math.min(100, profile.warm)}`];
+    const args = [
+      `steps=${profile.quick ? 500_000 : 2_000_000}`,
+      `warm=${Math.min(100, profile.warm)}`,
+    ];
     const rounds = Math.min(3, profile.rounds);
-    const paths = ['control-block', 'refill by control block', 'refill by arguments', 'refill by class'];
+    const paths = [
+      'control-block',
+      'refill by control block',
+      'refill by arguments',
+      'refill by class',
+    ];
     return [
-      ...paths.map((path): Job => ({ path, group: '', side: 'js', entry, args: [`path=${path}`, ...args], rounds })),
+      ...paths.map((path): Job => ({
+        path,
+        group: '',
+        side: 'js',
+        entry,
+        args: [`path=${path}`, ...args],
+        rounds,
+      })),
       ...[1, 64, 256].map((batch): Job => ({
         path: 'malloc and free',
         group: '',
@@ -201,8 +283,13 @@ const crossing: Workload = {
   columns: [
     column('call'),
     column('control block'),
-    ...[1, 8, 64, 256].map((batch): Column => ({ name: `crossing / ${batch}`, cases: [`crossing / ${batch}`] })),
-    ...REFILLS.filter((batch) => [1, 8, 64, 256].includes(batch)).map((batch) => column(`refill ${batch}`)),
+    ...[1, 8, 64, 256].map((batch): Column => ({
+      name: `crossing / ${batch}`,
+      cases: [`crossing / ${batch}`],
+    })),
+    ...REFILLS.filter((batch) => [1, 8, 64, 256].includes(batch)).map((batch) =>
+      column(`refill ${batch}`),
+    ),
     ...[1, 64, 256].map((batch): Column => ({ name: `C, ${batch}`, cases: [`${batch}`] })),
     { name: 'crossings per 1 M steps', cases: ['A 2^10#crossingsPerMillionSteps'] },
   ],
@@ -234,7 +321,14 @@ const safety: Workload = {
     const steps = profile.quick ? 1_000_000 : 10_000_000;
     const loop = [`steps=${profile.quick ? 5_000_000 : 20_000_000}`, warm(profile)];
     return [
-      { path: 'heap', group: 'hostile', side: 'js', entry, args: ['path=hostile', `steps=${steps}`], rounds: 1 },
+      {
+        path: 'heap',
+        group: 'hostile',
+        side: 'js',
+        entry,
+        args: ['path=hostile', `steps=${steps}`],
+        rounds: 1,
+      },
       {
         path: 'heap, shared',
         group: 'hostile',
@@ -244,16 +338,39 @@ const safety: Workload = {
         rounds: 1,
       },
       ...['pool', 'generic'].flatMap((form): Job[] => [
-        { path: 'heap', group: form, side: 'js', entry, args: ['path=checked', `form=${form}`, ...loop] },
-        { path: 'unchecked', group: form, side: 'js', entry, args: ['path=unchecked', `form=${form}`, ...loop] },
+        {
+          path: 'heap',
+          group: form,
+          side: 'js',
+          entry,
+          args: ['path=checked', `form=${form}`, ...loop],
+        },
+        {
+          path: 'unchecked',
+          group: form,
+          side: 'js',
+          entry,
+          args: ['path=unchecked', `form=${form}`, ...loop],
+        },
       ]),
     ];
   },
   columns: [column('caught'), column('false alarms'), column('pool pair'), column('generic pair')],
   chart: 'generic pair',
   targets: [
-    { name: 'bad frees caught, %', limit: 100, atLeast: true, absolute: true, figure: (figures) => figures('heap', 'caught') },
-    { name: 'false alarms', limit: 0, absolute: true, figure: (figures) => figures('heap', 'false alarms') },
+    {
+      name: 'bad frees caught, %',
+      limit: 100,
+      atLeast: true,
+      absolute: true,
+      figure: (figures) => figures('heap', 'caught'),
+    },
+    {
+      name: 'false alarms',
+      limit: 0,
+      absolute: true,
+      figure: (figures) => figures('heap', 'false alarms'),
+    },
     ratio('check on the pool pair', 1.4, 'heap', 'unchecked', 'pool pair'),
     ratio('check on the generic pair', 1.25, 'heap', 'unchecked', 'generic pair'),
   ],

@@ -13,4 +13,4 @@ export const suite: readonly Workload[] = [
   ...crateWorkloads,
   ...threadWorkloads,
   ...memoryWorkloads,
-].sort((left, right) => number(left) - number(right));
+].toSorted((left, right) => number(left) - number(right));

@@ -4,6 +4,19 @@ import { column, divide, type Job, ratio, type Workload } from './types.ts';
 const STORES = ['heap', 'Map of objects', 'Map of Buffers', 'lru-cache', 'empty process'];
 const GC_FLAGS = ['--expose-gc', '--max-old-space-size=12288'];
 
+/** A store filled with `records`, then churned for `millis`. */
+function storeJob(path: string, records: number, millis: number, rounds: number): Job {
+  return {
+    path,
+    group: `${records}`,
+    side: 'js',
+    entry: 'b11-gc.bench',
+    args: [`path=${path}`, `records=${records}`, `millis=${millis}`],
+    flags: GC_FLAGS,
+    rounds,
+  };
+}
+
 const collector: Workload = {
   id: 'B11',
   title: 'What millions of records cost the garbage collector',
@@ -11,21 +24,14 @@ const collector: Workload = {
   shows:
     'Forced collections, the JavaScript heap, the event loop’s delay under a churn that promotes nothing. Stores that live long; no look-ups, no objects made out of records.',
   jobs: ({ quick }) => {
-    const job = (path: string, records: number, millis: number, rounds: number): Job => ({
-      path,
-      group: `${records}`,
-      side: 'js',
-      entry: 'b11-gc.bench',
-      args: [`path=${path}`, `records=${records}`, `millis=${millis}`],
-      flags: GC_FLAGS,
-      rounds,
-    });
-    const small = STORES.map((path) => job(path, 1_000_000, quick ? 500 : 2000, quick ? 1 : 2));
+    const small = STORES.map((path) =>
+      storeJob(path, 1_000_000, quick ? 500 : 2000, quick ? 1 : 2),
+    );
     if (quick) return small;
     return [
       ...small,
-      ...STORES.map((path) => job(path, 10_000_000, 2000, 1)),
-      job('heap', 50_000_000, 0, 1),
+      ...STORES.map((path) => storeJob(path, 10_000_000, 2000, 1)),
+      storeJob('heap', 50_000_000, 0, 1),
     ];
   },
   columns: ['1 M', '10 M', '50 M'].flatMap((size) => [
@@ -41,7 +47,10 @@ const collector: Workload = {
       name: 'the same without an empty process’s gc()',
       limit: 0.002,
       figure: (figures) => {
-        const [ours, empty] = [figures('heap', '10 M, gc()'), figures('empty process', '10 M, gc()')];
+        const [ours, empty] = [
+          figures('heap', '10 M, gc()'),
+          figures('empty process', '10 M, gc()'),
+        ];
         if (ours === undefined || empty === undefined) return undefined;
         return divide(Math.max(0, ours - empty), figures('Map of objects', '10 M, gc()'));
       },
@@ -88,13 +97,19 @@ const fields: Workload = {
         entry: 'b13-fields.bench',
         rounds: quick ? 1 : 3,
       } as const;
-      const args = [`path=${path}`, `warm=${Math.min(300, warm)}`, `records=${quick ? 500_000 : 2_000_000}`];
+      const args = [
+        `path=${path}`,
+        `warm=${Math.min(300, warm)}`,
+        `records=${quick ? 500_000 : 2_000_000}`,
+      ];
       return [
         { ...job, group: 'osr', args },
         { ...job, group: 'no osr', args: [...args, 'no-osr=1'], flags: ['--no-use-osr'] },
       ];
     }),
-  columns: ['sum', 'update', 'sort', 'bytes per access', 'sum, no OSR', 'update, no OSR'].map(column),
+  columns: ['sum', 'update', 'sort', 'bytes per access', 'sum, no OSR', 'update, no OSR'].map(
+    column,
+  ),
   chart: 'sum',
   targets: [
     ...['sum', 'update', 'sort'].flatMap((loop) => [
@@ -141,7 +156,14 @@ const commit: Workload = {
         args: [`path=${path}`, mib],
         rounds,
       })),
-      { path: 'glibc', group: '', side: 'native', entry: 'B15', args: ['peer=glibc', mib, 'passes=1'], rounds },
+      {
+        path: 'glibc',
+        group: '',
+        side: 'native',
+        entry: 'B15',
+        args: ['peer=glibc', mib, 'passes=1'],
+        rounds,
+      },
     ];
   },
   columns: [
@@ -159,13 +181,19 @@ const commit: Workload = {
       name: 'first touch with huge pages, to 4 KiB pages',
       limit: 0.4,
       figure: (figures) =>
-        divide(figures('heap, huge pages', 'first touch, huge pages'), figures('heap', 'first touch, 4 KiB pages')),
+        divide(
+          figures('heap, huge pages', 'first touch, huge pages'),
+          figures('heap', 'first touch, 4 KiB pages'),
+        ),
     },
     {
       name: 'decommit, to first touch',
       limit: 0.1,
       figure: (figures) =>
-        divide(figures('heap', 'decommit, 4 KiB pages'), figures('heap', 'first touch, 4 KiB pages')),
+        divide(
+          figures('heap', 'decommit, 4 KiB pages'),
+          figures('heap', 'first touch, 4 KiB pages'),
+        ),
     },
     {
       name: 'RSS left after trim, %',

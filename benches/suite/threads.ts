@@ -51,7 +51,13 @@ function threadJobs(spec: ThreadJobs): (profile: Profile) => Job[] {
 }
 
 /** A target for every number of threads that was run: the worst one counts. */
-function worst(name: string, limit: number, letter: string, peer: string, more: Partial<Target> = {}): Target {
+function worst(
+  name: string,
+  limit: number,
+  letter: string,
+  peer: string,
+  more: Partial<Target> = {},
+): Target {
   return {
     name,
     limit,
@@ -86,7 +92,9 @@ const larson: Workload = {
   columns: MAX_COUNTS.map((n) => column(`N=${n}`)),
   chart: 'N=2',
   targets: [
-    worst('operations per core, to mimalloc at the same N', 0.7, 'N', 'mimalloc', { atLeast: true }),
+    worst('operations per core, to mimalloc at the same N', 0.7, 'N', 'mimalloc', {
+      atLeast: true,
+    }),
     {
       name: 'operations at 2 over 1, to mimalloc’s quotient',
       limit: 0.9,
@@ -105,7 +113,8 @@ const producers: Workload = {
   id: 'B8',
   title: 'Producers and consumers (xmalloc-test)',
   unit: 'ns of wall time per block',
-  shows: 'The remote free and nothing else: every block is freed by a thread that never allocates. N producers and N consumers.',
+  shows:
+    'The remote free and nothing else: every block is freed by a thread that never allocates. N producers and N consumers.',
   jobs: threadJobs({
     name: 'B8',
     entry: 'b08-producer-consumer.bench',
@@ -125,7 +134,8 @@ const sizes: Workload = {
   id: 'B9',
   title: 'Sizes up and down (the pattern of sh6bench)',
   unit: 'ns of wall time per block',
-  shows: 'Many sizes and long runs of one, freed by the thread that made them. 10,000 calls of 12,700 blocks are split over T threads.',
+  shows:
+    'Many sizes and long runs of one, freed by the thread that made them. 10,000 calls of 12,700 blocks are split over T threads.',
   jobs: threadJobs({
     name: 'B9',
     entry: 'b09-sizes-up-and-down.bench',
@@ -143,4 +153,3 @@ const sizes: Workload = {
 
 /** In the order of their numbers. */
 export const threadWorkloads: readonly Workload[] = [larson, producers, sizes];
-

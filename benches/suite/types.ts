@@ -21,15 +21,17 @@ export interface Job {
   readonly path: string;
   /** Jobs of one group are interleaved. */
   readonly group: string;
-  /** `native`: the Rust binary; `addon` and `js`: Node over `file`; `addon` needs the bench addon. */
+  /** `native`: the Rust binary; `js`: Node over a module of `benches/`. */
   readonly side: 'native' | 'js';
-  /** The workload's name (native) or the module under `benches/` without its extension (js). */
+  /** The command of the binary, or the module without its extension. */
   readonly entry: string;
   readonly args: readonly string[];
   readonly flags?: readonly string[];
   /** Threads that run at once: 1 pins the process to one core. */
   readonly threads?: number;
   readonly rounds?: number;
+  /** Preload Debian's tcmalloc into a native process. */
+  readonly tcmalloc?: true;
 }
 
 /** A column of the table: the geometric mean over the cases. */
@@ -85,7 +87,12 @@ export function ratio(
   of: string,
   more: Partial<Target> = {},
 ): Target {
-  return { name, limit, ...more, figure: (figures) => divide(figures(ours, of), figures(peer, of)) };
+  return {
+    name,
+    limit,
+    ...more,
+    figure: (figures) => divide(figures(ours, of), figures(peer, of)),
+  };
 }
 
 /** `a / b`, where both are there. */

@@ -61,10 +61,9 @@ export function now(): number {
 }
 
 setFlagsFromString('--allow-natives-syntax');
-const optimizationStatus = new Function(
-  'callee',
-  'return %GetOptimizationStatus(callee);',
-) as (callee: unknown) => number;
+const optimizationStatus = new Function('callee', 'return %GetOptimizationStatus(callee);') as (
+  callee: unknown,
+) => number;
 setFlagsFromString('--no-allow-natives-syntax');
 /** V8's kOptimized, the same bit in Node 20 to 26. */
 const OPTIMIZED = 1 << 4;
@@ -141,12 +140,16 @@ export function detachSomething(): void {
  *
  * @param paths - What each name runs.
  */
-export async function main(paths: Record<string, (args: Arguments) => void | Promise<void>>): Promise<void> {
+export async function main(
+  paths: Record<string, (args: Arguments) => void | Promise<void>>,
+): Promise<void> {
   try {
     const args = new Arguments(process.argv.slice(2));
     const path = paths[args.text('path')];
     if (path === undefined) {
-      throw new Error(`path must be one of ${Object.keys(paths).join(', ')}, got ${args.text('path')}`);
+      throw new Error(
+        `path must be one of ${Object.keys(paths).join(', ')}, got ${args.text('path')}`,
+      );
     }
     if (args.flag('detached')) detachSomething();
     await path(args);

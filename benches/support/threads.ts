@@ -35,7 +35,9 @@ export async function startWorkers(
     const transferList = ports.filter((port) => values.includes(port));
     const worker = new Worker(url, { workerData, transferList, argv: process.argv.slice(2) });
     worker.on('error', (error) => {
-      process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+      process.stderr.write(
+        `${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+      );
       process.exit(1);
     });
     return worker;

@@ -9,7 +9,8 @@ import type { OurHeap } from './ours.ts';
 /** Opens a heap of the copy. */
 export async function uncheckedHeap(size: number): Promise<OurHeap> {
   const entry = process.env['HEAPWRIGHT_BENCH_UNCHECKED'];
-  if (entry === undefined) throw new Error('HEAPWRIGHT_BENCH_UNCHECKED names no copy without the check');
+  if (entry === undefined)
+    throw new Error('HEAPWRIGHT_BENCH_UNCHECKED names no copy without the check');
   const { Heap } = (await import(entry)) as { Heap: new (options: { size: number }) => OurHeap };
   return new Heap({ size });
 }

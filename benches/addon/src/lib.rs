@@ -8,7 +8,10 @@
 //! that every loop of the suite writes, in native code, which is the cheaper place.
 //!
 //! Not for any use but the suite: nothing is checked, one thread only.
-#![expect(clippy::cast_possible_truncation, reason = "numbers of JavaScript stand for sizes and addresses")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "numbers of JavaScript stand for sizes and addresses"
+)]
 #![expect(clippy::cast_precision_loss, reason = "addresses are below 2^48")]
 #![expect(clippy::cast_sign_loss, reason = "sizes and addresses are positive")]
 
@@ -38,14 +41,16 @@ pub fn attach(mut control: Float64Array, mut magazine: Uint32Array) {
 
 #[inline]
 fn operand() -> f64 {
+    let control = CONTROL.load(Ordering::Relaxed);
     // SAFETY: `attach` stored the address of a buffer that the bench's module keeps alive.
-    unsafe { CONTROL.load(Ordering::Relaxed).read() }
+    unsafe { control.read() }
 }
 
 #[inline]
 fn answer(value: f64) {
+    let control = CONTROL.load(Ordering::Relaxed);
     // SAFETY: as in `operand`.
-    unsafe { CONTROL.load(Ordering::Relaxed).write(value) }
+    unsafe { control.write(value) }
 }
 
 #[inline]
@@ -71,7 +76,9 @@ fn refill_magazine(count: usize) {
     let magazine = MAGAZINE.load(Ordering::Relaxed);
     for i in 0..count.min(256) {
         // SAFETY: `attach` was given at least 256 elements, and i < 256.
-        unsafe { magazine.add(i).write((i as u32) << 4) };
+        let slot = unsafe { magazine.add(i) };
+        // SAFETY: as above; the bench's module keeps the buffer alive.
+        unsafe { slot.write((i as u32) << 4) };
     }
 }
 
@@ -79,7 +86,10 @@ unsafe extern "C" fn nothing(_: sys::napi_env, _: sys::napi_callback_info) -> sy
     ptr::null_mut()
 }
 
-unsafe extern "C" fn control_malloc(_: sys::napi_env, _: sys::napi_callback_info) -> sys::napi_value {
+unsafe extern "C" fn control_malloc(
+    _: sys::napi_env,
+    _: sys::napi_callback_info,
+) -> sys::napi_value {
     answer(malloc_and_touch(operand() as usize) as f64);
     ptr::null_mut()
 }
@@ -89,12 +99,19 @@ unsafe extern "C" fn control_free(_: sys::napi_env, _: sys::napi_callback_info) 
     ptr::null_mut()
 }
 
-unsafe extern "C" fn control_refill(_: sys::napi_env, _: sys::napi_callback_info) -> sys::napi_value {
+unsafe extern "C" fn control_refill(
+    _: sys::napi_env,
+    _: sys::napi_callback_info,
+) -> sys::napi_value {
     refill_magazine(operand() as usize);
     ptr::null_mut()
 }
 
 /// Registers the callbacks without arguments.
+///
+/// # Errors
+///
+/// What Node-API answers when it cannot make a function.
 #[napi(module_exports)]
 pub fn module_exports(exports: Object<'_>, env: Env) -> napi::Result<()> {
     let calls: [(&CStr, sys::napi_callback); 4] = [
@@ -118,7 +135,9 @@ pub fn module_exports(exports: Object<'_>, env: Env) -> napi::Result<()> {
         };
         napi::check_status!(status, "cannot make {name:?}")?;
         // SAFETY: `exports` is the module's object, `function` was made above.
-        let status = unsafe { sys::napi_set_named_property(env.raw(), exports.raw(), name.as_ptr(), function) };
+        let status = unsafe {
+            sys::napi_set_named_property(env.raw(), exports.raw(), name.as_ptr(), function)
+        };
         napi::check_status!(status, "cannot export {name:?}")?;
     }
     Ok(())

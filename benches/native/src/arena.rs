@@ -1,5 +1,6 @@
 //! Memory for the bare crates: one anonymous mapping, aligned to 2 MiB, zero, committed as it is touched.
 
+use std::ops::Range;
 use std::ptr::NonNull;
 
 /// Alignment of an arena.
@@ -18,7 +19,8 @@ impl Arena {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new anonymous mapping touches nothing that is there.
-        let raw = unsafe { libc::mmap(std::ptr::null_mut(), size + ALIGN, protection, flags, -1, 0) };
+        let raw =
+            unsafe { libc::mmap(std::ptr::null_mut(), size + ALIGN, protection, flags, -1, 0) };
         if raw == libc::MAP_FAILED {
             return Err(format!("mmap of {size} bytes failed"));
         }
@@ -26,7 +28,9 @@ impl Arena {
         let skip = raw.align_offset(ALIGN);
         // SAFETY: skip < ALIGN, and the mapping is ALIGN bytes longer than `size`.
         let start = unsafe { raw.add(skip) };
-        NonNull::new(start).map(|start| Self { start, size }).ok_or_else(|| "mmap answered null".to_owned())
+        NonNull::new(start)
+            .map(|start| Self { start, size })
+            .ok_or_else(|| "mmap answered null".to_owned())
     }
 
     /// Touches every page, so that no fault falls into the timed part.
@@ -53,8 +57,8 @@ impl Arena {
         NonNull::slice_from_raw_parts(self.start, self.size)
     }
 
-    /// Whether `address` lies in the arena.
-    pub(crate) fn contains(self, address: usize) -> bool {
-        address.wrapping_sub(self.start()) < self.size
+    /// The addresses of the arena.
+    pub(crate) fn range(self) -> Range<usize> {
+        self.start()..self.start() + self.size
     }
 }

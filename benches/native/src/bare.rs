@@ -4,9 +4,12 @@
 //! is a real one (the arena's), so the loops write to what they get, whoever served it.
 
 use std::alloc::Layout;
+use std::ops::Range;
 use std::ptr::NonNull;
 
 use crate::arena::Arena;
+use crate::bare_two_level::BuddySlab;
+use crate::ours;
 
 /// An allocator over an arena.
 pub(crate) trait Bare {
@@ -21,18 +24,41 @@ pub(crate) trait Bare {
     unsafe fn free(&mut self, p: usize, layout: Layout);
 }
 
-/// Makes the allocator that `peer=` names over `arena`.
-pub(crate) fn open(name: &str, arena: Arena) -> Result<Box<dyn Bare>, String> {
-    Ok(match name {
-        "glibc" => Box::new(Glibc),
-        "mimalloc" => Box::new(C::<crate::peer::Mimalloc>::default()),
+/// An allocator and the addresses that it hands out; none for those that take their memory from the system.
+pub(crate) struct Opened {
+    /// The allocator.
+    pub(crate) bare: Box<dyn Bare>,
+    /// Where its blocks lie.
+    pub(crate) range: Option<Range<usize>>,
+}
+
+/// Makes the allocator that `peer=` names over `size` bytes; `populate` touches them first.
+pub(crate) fn open(name: &str, size: usize, populate: bool) -> Result<Opened, String> {
+    match name {
+        "glibc" => return Ok(Opened { bare: Box::new(Glibc), range: None }),
+        "mimalloc" => {
+            return Ok(Opened {
+                bare: Box::new(C::<crate::peer::Mimalloc>::default()),
+                range: None,
+            });
+        }
+        "tlsf (ours)" | "buddy (ours)" | "slab (ours)" => {
+            return ours::open_family(name, size, populate);
+        }
+        _ => {}
+    }
+    let arena = Arena::map(size)?;
+    let arena = if populate { arena.populate() } else { arena };
+    let bare: Box<dyn Bare> = match name {
         "buddy_system_allocator" => Box::new(Buddy::over(arena)),
         "rlsf" => Box::new(Tlsf::over(arena)),
         "ax_slab_allocator" => Box::new(Slab::over(arena)),
-        "buddy-slab-allocator" => Box::new(crate::bare_two_level::BuddySlab::over(arena)?),
+        "buddy-slab-allocator" => Box::new(BuddySlab::over(arena)?),
         "talc" => Box::new(Talc::over(arena)?),
+        "two-level" => Box::new(ours::TwoLevel::over(arena)?),
         other => return Err(format!("no allocator is called {other}")),
-    })
+    };
+    Ok(Opened { bare, range: Some(arena.range()) })
 }
 
 fn address(p: Option<NonNull<u8>>) -> usize {
@@ -167,7 +193,8 @@ struct Talc(talc::Talc<talc::ErrOnOom>);
 impl Talc {
     fn over(arena: Arena) -> Result<Self, String> {
         let mut talc = talc::Talc::new(talc::ErrOnOom);
-        let span = talc::Span::new(arena.start() as *mut u8, (arena.start() + arena.size()) as *mut u8);
+        let span =
+            talc::Span::new(arena.start() as *mut u8, (arena.start() + arena.size()) as *mut u8);
         // SAFETY: the arena is mapped for good, and only this allocator uses it.
         unsafe { talc.claim(span) }.map_err(|()| "talc refused the arena".to_owned())?;
         Ok(Self(talc))

@@ -95,7 +95,8 @@ impl BuddySlab {
         // SAFETY: the arena is mapped for good, zero, and only this allocator uses it.
         let bytes = unsafe { &mut *arena.slice().as_ptr() };
         // SAFETY: as above.
-        unsafe { GLOBAL.init(bytes) }.map_err(|error| format!("buddy-slab-allocator: {error:?}"))?;
+        unsafe { GLOBAL.init(bytes) }
+            .map_err(|error| format!("buddy-slab-allocator: {error:?}"))?;
         Ok(Self)
     }
 }

@@ -11,7 +11,10 @@
 #![expect(clippy::print_stdout, reason = "the results go to standard output")]
 #![expect(clippy::print_stderr, reason = "usage errors go to standard error")]
 #![expect(clippy::cast_precision_loss, reason = "counts and nanoseconds here stay far below 2^52")]
-#![expect(clippy::cast_possible_truncation, reason = "the generators are defined by truncation, the seed of a byte too")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the generators are defined by truncation, the seed of a byte too"
+)]
 #![cfg_attr(
     feature = "peers",
     expect(clippy::multiple_unsafe_ops_per_block, reason = "a call and the cast of its result")
@@ -28,6 +31,8 @@ mod bare;
 mod bare_two_level;
 #[cfg(feature = "peers")]
 mod loops;
+#[cfg(feature = "peers")]
+mod ours;
 #[cfg(feature = "peers")]
 mod peer;
 #[cfg(feature = "peers")]

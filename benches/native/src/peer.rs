@@ -69,7 +69,10 @@ impl Malloc for Mimalloc {
     }
 
     fn entries() -> (usize, usize) {
-        (libmimalloc_sys::mi_malloc as *const () as usize, libmimalloc_sys::mi_free as *const () as usize)
+        (
+            libmimalloc_sys::mi_malloc as *const () as usize,
+            libmimalloc_sys::mi_free as *const () as usize,
+        )
     }
 }
 
@@ -93,7 +96,10 @@ impl Malloc for Jemalloc {
     }
 
     fn entries() -> (usize, usize) {
-        (tikv_jemalloc_sys::malloc as *const () as usize, tikv_jemalloc_sys::free as *const () as usize)
+        (
+            tikv_jemalloc_sys::malloc as *const () as usize,
+            tikv_jemalloc_sys::free as *const () as usize,
+        )
     }
 }
 
@@ -117,7 +123,10 @@ impl Malloc for Snmalloc {
     }
 
     fn entries() -> (usize, usize) {
-        (snmalloc_sys::sn_rust_alloc as *const () as usize, snmalloc_sys::sn_rust_dealloc as *const () as usize)
+        (
+            snmalloc_sys::sn_rust_alloc as *const () as usize,
+            snmalloc_sys::sn_rust_dealloc as *const () as usize,
+        )
     }
 }
 
@@ -141,11 +150,26 @@ macro_rules! with_peer {
                 type $P = $crate::peer::Snmalloc;
                 $body
             }
+            "tcmalloc" => {
+                $crate::peer::require_tcmalloc()?;
+                type $P = $crate::peer::Glibc;
+                $body
+            }
             other => Err(format!("no peer is called {other}")),
         }
     };
 }
 pub(crate) use with_peer;
+
+/// tcmalloc stands in for glibc's `malloc` when it is preloaded; a misspelt name only warns, so it is looked for.
+pub(crate) fn require_tcmalloc() -> Result<(), String> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    if maps.contains("libtcmalloc") {
+        Ok(())
+    } else {
+        Err("no libtcmalloc is preloaded".to_owned())
+    }
+}
 
 /// A JSON line per peer: its name, where its functions lie, and the address of a block.
 pub(crate) fn linked() {

@@ -61,7 +61,11 @@ pub(crate) fn resident_bytes() -> usize {
 ///
 /// A pass answers what it folded its pointers into; `count` is the number of operations of a pass. Nanoseconds per
 /// operation of each recorded pass are returned.
-pub(crate) fn measure(options: &Options, count: usize, mut pass: impl FnMut() -> usize) -> Result<Vec<f64>, String> {
+pub(crate) fn measure(
+    options: &Options,
+    count: usize,
+    mut pass: impl FnMut() -> usize,
+) -> Result<Vec<f64>, String> {
     let warm = Duration::from_millis(options.number("warm", 200)? as u64);
     let passes = options.number("passes", 3)?;
     let start = Instant::now();

@@ -99,7 +99,10 @@ pub(crate) const LARSON_TURN: usize = 100 * 5000;
 impl Larson {
     /// The generator of thread `index`.
     pub(crate) const fn new(index: u32) -> Self {
-        Self { x: SEED_LARSON.wrapping_add(index), y: SEED_LARSON.wrapping_add(index).wrapping_mul(31) }
+        Self {
+            x: SEED_LARSON.wrapping_add(index),
+            y: SEED_LARSON.wrapping_add(index).wrapping_mul(31),
+        }
     }
 
     /// The next (slot, size).

@@ -16,7 +16,9 @@ pub(crate) fn run<P: Malloc>(options: &Options) -> Result<(), String> {
             for reverse in [false, true] {
                 let rounds = steps / batch;
                 let blocks = &mut blocks[..batch];
-                let samples = measure(options, rounds * batch, || batches::<P>(blocks, rounds, size, reverse))?;
+                let samples = measure(options, rounds * batch, || {
+                    batches::<P>(blocks, rounds, size, reverse)
+                })?;
                 let order = if reverse { "reverse" } else { "in order" };
                 Line::new(&format!("{size} B x {batch}, {order}"), "ns", &samples).print();
             }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use bitmap_allocator::{BitAlloc, BitAlloc1M};
 
 use crate::options::Options;
+use crate::ours::{BuddyPages, MirroredBitmap};
 use crate::report::Line;
 use crate::sequence::{SEED_SLOT, next_x};
 
@@ -56,13 +57,16 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
             map.insert(0..PAGES);
             Box::new(Bare(map))
         }
+        "bitmap (ours)" => Box::new(MirroredBitmap::new(PAGES)?),
+        "buddy-pages (ours)" => Box::new(BuddyPages::new(PAGES)?),
         other => return Err(format!("no page allocator is called {other}")),
     };
     let state = options.text("state", "empty");
     occupy(pages.as_mut(), state)?;
     for count in [1, 2, 16, 512] {
         for align in [PAGE, 2 << 20] {
-            let samples = requests(pages.as_mut(), count, align / PAGE, options.number("passes", 3)?);
+            let samples =
+                requests(pages.as_mut(), count, align / PAGE, options.number("passes", 3)?);
             let name = if align == PAGE { "" } else { ", 2 MiB" };
             Line::new(&format!("{state}, {count} pages{name}"), "ns", &samples).print();
         }

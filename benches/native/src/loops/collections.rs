@@ -7,8 +7,7 @@ use std::alloc::Layout;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::arena::Arena;
-use crate::bare::{Bare, open};
+use crate::bare::{Bare, Opened, open};
 use crate::options::Options;
 use crate::report::Line;
 use crate::sequence::{SEED_SIZE, SEED_SLOT, below, next_x, next_y, shuffle};
@@ -17,16 +16,17 @@ use crate::switch;
 /// One `case=` over one `peer=`; milliseconds, but nanoseconds per pair for the replacement.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     let name = options.text("peer", "glibc");
-    let arena = Arena::map(256 << 20)?.populate();
-    let bare = open(name, arena)?;
+    let opened = open(name, 64 << 20, true)?;
     let passes = options.number("passes", 3)?;
     let case = options.text("case", "free-25K");
     let (samples, unit) = match case {
-        "free-25K" => (shuffled_free(bare, 25_000, 512, passes)?, "ms"),
-        "free-7500" => (shuffled_free(bare, 7500, 4160, passes)?, "ms"),
-        "replace-100K" => (replace(bare, options.number("steps", 1_000_000)?, passes)?, "ns"),
-        "vec-push-3M" => (global(bare, name, arena, passes, vec_push), "ms"),
-        "btree-map-50K" => (global(bare, name, arena, passes, btree_map), "ms"),
+        "free-25K" => (shuffled_free(opened.bare, 25_000, 512, passes)?, "ms"),
+        "free-7500" => (shuffled_free(opened.bare, 7500, 4160, passes)?, "ms"),
+        "replace-100K" => {
+            (replace(opened.bare, options.number("steps", 1_000_000)?, passes)?, "ns")
+        }
+        "vec-push-3M" => (global(opened, passes, vec_push), "ms"),
+        "btree-map-50K" => (global(opened, passes, btree_map), "ms"),
         other => return Err(format!("no case is called {other}")),
     };
     Line::new(case, unit, &samples).print();
@@ -38,7 +38,12 @@ fn millis(start: Instant) -> f64 {
 }
 
 #[inline(never)]
-fn shuffled_free(mut bare: Box<dyn Bare>, count: usize, size: usize, passes: usize) -> Result<Vec<f64>, String> {
+fn shuffled_free(
+    mut bare: Box<dyn Bare>,
+    count: usize,
+    size: usize,
+    passes: usize,
+) -> Result<Vec<f64>, String> {
     let layout = Layout::from_size_align(size, 8).map_err(|error| error.to_string())?;
     let order = shuffle(count);
     let mut blocks = vec![0; count];
@@ -109,12 +114,11 @@ fn replace(mut bare: Box<dyn Bare>, steps: usize, passes: usize) -> Result<Vec<f
     Ok(samples)
 }
 
-/// Runs `collection` with every allocation sent to `bare`.
-fn global(bare: Box<dyn Bare>, name: &str, arena: Arena, passes: usize, collection: fn() -> usize) -> Vec<f64> {
+/// Runs `collection` with every allocation sent to the allocator; glibc is the system's without a switch.
+fn global(opened: Opened, passes: usize, collection: fn() -> usize) -> Vec<f64> {
     let mut samples = Vec::with_capacity(passes);
-    let in_arena = name != "glibc";
-    if in_arena {
-        switch::set(bare, Some(arena));
+    if opened.range.is_some() {
+        switch::set(opened);
     }
     for pass in 0..=passes {
         let start = Instant::now();
@@ -123,9 +127,7 @@ fn global(bare: Box<dyn Bare>, name: &str, arena: Arena, passes: usize, collecti
             samples.push(millis(start));
         }
     }
-    if in_arena {
-        switch::clear();
-    }
+    switch::clear();
     samples
 }
 

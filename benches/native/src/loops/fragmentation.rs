@@ -6,7 +6,6 @@
 
 use std::alloc::Layout;
 
-use crate::arena::Arena;
 use crate::bare::{Bare, open};
 use crate::options::Options;
 use crate::report::{Line, resident_bytes};
@@ -25,7 +24,7 @@ struct Held {
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     let name = options.text("peer", "rlsf");
     if name != "glibc" && name != "mimalloc" {
-        let mut held = Held { bare: open(name, Arena::map(ARENA)?)?, blocks: Vec::new(), live: 0 };
+        let mut held = Held { bare: open(name, ARENA, false)?.bare, blocks: Vec::new(), live: 0 };
         held.fill(&mut Mix::new(0), ARENA)?;
         let useful = held.live as f64 / ARENA as f64 * 100.0;
         Line::new("useful", "%", &[useful]).print();
@@ -42,7 +41,7 @@ fn churn(name: &str) -> Result<(), String> {
     let mut blocks = vec![(1, Layout::new::<u64>()); 1 << 20];
     blocks.clear();
     let own = resident_bytes() - before;
-    let mut held = Held { bare: open(name, Arena::map(2 * ARENA)?)?, blocks, live: 0 };
+    let mut held = Held { bare: open(name, 2 * ARENA, false)?.bare, blocks, live: 0 };
     held.fill(&mut Mix::new(1), LIVE)?;
     let mut x = SEED_SLOT;
     for round in 0..5 {
@@ -67,7 +66,8 @@ impl Held {
     /// Allocates and writes blocks until `limit` bytes are live or one is refused.
     fn fill(&mut self, mix: &mut Mix, limit: usize) -> Result<(), String> {
         while self.live < limit {
-            let layout = Layout::from_size_align(mix.size(), 8).map_err(|error| error.to_string())?;
+            let layout =
+                Layout::from_size_align(mix.size(), 8).map_err(|error| error.to_string())?;
             let p = self.bare.alloc(layout);
             if p == 0 {
                 return Ok(());

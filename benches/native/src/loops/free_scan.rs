@@ -4,7 +4,6 @@
 use std::alloc::Layout;
 use std::time::Instant;
 
-use crate::arena::Arena;
 use crate::bare::{Bare, open};
 use crate::options::Options;
 use crate::report::Line;
@@ -12,8 +11,7 @@ use crate::report::Line;
 /// `pairs=` pairs over `peer=`; reports nanoseconds per free.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     let pairs = options.number("pairs", 100)?;
-    let arena = Arena::map(64 << 20)?.populate();
-    let mut bare = open(options.text("peer", "buddy_system_allocator"), arena)?;
+    let mut bare = open(options.text("peer", "buddy_system_allocator"), 64 << 20, true)?.bare;
     let layout = Layout::from_size_align(64, 8).map_err(|error| error.to_string())?;
     let mut blocks = vec![0; pairs * 2];
     let mut samples = Vec::new();

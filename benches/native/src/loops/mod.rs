@@ -1,7 +1,7 @@
 //! One file per workload; this one routes.
 
 mod batches;
-mod bitmap;
+pub(crate) mod bitmap;
 mod collections;
 mod first_touch;
 mod fragmentation;

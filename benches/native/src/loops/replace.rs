@@ -12,10 +12,13 @@ pub(crate) fn run<P: Malloc>(options: &Options) -> Result<(), String> {
     let log2 = options.number("ring", 10)? as u32;
     let steps = options.number("steps", 10_000_000)?;
     let mut sequence = Replace::new(form, log2);
-    let mut ring: Vec<*mut u8> = (0..1_usize << log2).map(|_| P::malloc(sequence.step().1)).collect();
+    let mut ring: Vec<*mut u8> =
+        (0..1_usize << log2).map(|_| P::malloc(sequence.step().1)).collect();
     let samples = match form {
         Form::A => measure(options, steps, || replace::<P, true>(&mut ring, &mut sequence, steps))?,
-        Form::B => measure(options, steps, || replace::<P, false>(&mut ring, &mut sequence, steps))?,
+        Form::B => {
+            measure(options, steps, || replace::<P, false>(&mut ring, &mut sequence, steps))?
+        }
     };
     Line::new(&format!("{form:?} 2^{log2}"), "ns", &samples).print();
     for block in ring {
@@ -27,7 +30,11 @@ pub(crate) fn run<P: Malloc>(options: &Options) -> Result<(), String> {
 
 /// `FORM_A` only gives each form a body of its own, so that the branch on it is gone.
 #[inline(never)]
-fn replace<P: Malloc, const FORM_A: bool>(ring: &mut [*mut u8], sequence: &mut Replace, steps: usize) -> usize {
+fn replace<P: Malloc, const FORM_A: bool>(
+    ring: &mut [*mut u8],
+    sequence: &mut Replace,
+    steps: usize,
+) -> usize {
     let mut sink = 0_usize;
     let mut local = if FORM_A { sequence.fixed_a() } else { sequence.fixed_b() };
     let mask = ring.len() - 1;

@@ -31,7 +31,8 @@ pub(crate) fn run<P: Malloc>(options: &Options) -> Result<(), String> {
         Instant::now()
     });
     let nanos = start.elapsed().as_secs_f64() * 1e9;
-    Line::new(&format!("T={threads}"), "ns", &[nanos / (per_call * calls * threads) as f64]).print();
+    Line::new(&format!("T={threads}"), "ns", &[nanos / (per_call * calls * threads) as f64])
+        .print();
     Ok(())
 }
 

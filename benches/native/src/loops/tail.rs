@@ -6,7 +6,6 @@
 use std::alloc::Layout;
 use std::arch::x86_64::{__cpuid, _mm_lfence, _rdtsc};
 
-use crate::arena::Arena;
 use crate::bare::{Bare, open};
 use crate::options::Options;
 use crate::report::Line;
@@ -80,7 +79,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let histogram = if name == "empty loop" {
         empty(steps)
     } else {
-        let mut bare = open(name, Arena::map(64 << 20)?.populate())?;
+        let mut bare = open(name, 64 << 20, true)?.bare;
         operations(bare.as_mut(), steps)?
     };
     let (p50, p9999) = (histogram.quantile(0.5), histogram.quantile(0.9999));
