@@ -13,6 +13,7 @@ export default defineConfig({
     include: ['__test__/**/*.spec.ts'],
     pool: 'forks',
     maxWorkers: 2,
+    maxConcurrency: 2,
     testTimeout: torture ? 600_000 : 60_000,
     hookTimeout: 60_000,
     coverage: { include: ['src/**'] },

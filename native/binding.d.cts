@@ -162,7 +162,13 @@ export declare class NativeTlsf {
 /** How memory becomes visible here: `external` or `shared`. */
 export declare function backend(): 'external' | 'shared'
 
-/** The control block of this environment. */
+/**
+ * The control block of this environment.
+ *
+ * # Errors
+ *
+ * Where the runtime makes no ArrayBuffer at all, or the environment is ending.
+ */
 export declare function controlBlock(): ArrayBuffer
 
 /** Detaches an ArrayBuffer that `wrap` made; `false` for anything that cannot be detached. */

@@ -111,7 +111,7 @@ export const cases = [
             [2 ** 53 - 4096, 32 * KiB],
           ];
           for (const [start, size] of wrong) {
-            t.throws('ERR_INVALID_PARAM', String(size), () =>
+            t.throws('ERR_INVALID_PARAM', `${start}|got ${size}`, () =>
               api.createAllocator({ kind, start, size }),
             );
           }
@@ -574,6 +574,20 @@ export const cases = [
       t.equal(a.totalPages, 512);
       t.equal(a.availablePages, 511);
       t.refuses(a, 'ERR_CAPACITY', '', () => a.addMemory(2 * GiB, MiB));
+    },
+  ],
+  [
+    'MI1',
+    'pages: a run never spans two ranges that touch',
+    (api, t) => {
+      const a = pagesOf(api, 256, { capacityBytes: 256 * MiB, memory: true });
+      a.addMemory(2 * MiB, MiB);
+      t.throws('ERR_NO_MEMORY', '257 pages', () => a.allocPages(257));
+      t.refuses(a, 'ERR_INVALID_PARAM', '', () => a.allocPagesAt(2 * MiB - 4096, 2));
+      a.allocPages(255);
+      t.equal(a.allocPages(2), 2 * MiB);
+      t.equal(a.stats().largestFree, 254);
+      t.equal(a.view(a.allocPages(254)).length, 254 * 4096);
     },
   ],
   [

@@ -21,7 +21,7 @@ pub const ID_COUNT_MAX: usize = UNIT_COUNT_MAX;
 /// # Examples
 ///
 /// ```
-/// use heapwright_allocators::{BaseAllocator, BitmapIdAllocator, IdAllocator, IdFamily};
+/// use heapwright_allocators::{BaseAllocator, BitmapIdAllocator, IdAllocator};
 ///
 /// let mut ports = BitmapIdAllocator::new();
 /// unsafe { ports.init(49_152, 16_384) }.unwrap(); // Numbers only: nothing is touched.

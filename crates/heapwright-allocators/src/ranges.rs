@@ -38,31 +38,6 @@ impl Ranges {
         self.spans.is_empty()
     }
 
-    /// Whether `[start, end)` lies in managed ranges, where ranges that touch count as one.
-    ///
-    /// # Time Complexity
-    ///
-    /// Logarithmic in the number of ranges, linear in those that the run spans.
-    #[cfg(feature = "bitmap")]
-    #[inline]
-    pub(crate) fn contain_run(&self, start: usize, end: usize) -> bool {
-        if let [only] = self.spans.as_slice() {
-            return only.start <= start && end <= only.end;
-        }
-        let mut reached = start;
-        let first = self.spans.partition_point(|span| span.end <= start);
-        for span in &self.spans[first..] {
-            if span.start > reached {
-                return false;
-            }
-            if span.end >= end {
-                return true;
-            }
-            reached = span.end;
-        }
-        false
-    }
-
     /// Whether `pos` lies in a managed range.
     ///
     /// # Time Complexity
@@ -107,21 +82,6 @@ impl Ranges {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[cfg(feature = "bitmap")]
-    #[test]
-    fn joins_ranges_that_touch_for_runs() {
-        let mut ranges = Ranges::new();
-        for start in [200, 100, 400] {
-            ranges.add(start, 100);
-        }
-        assert!(ranges.contain_run(100, 300));
-        assert!(ranges.contain_run(199, 201));
-        assert!(!ranges.contain_run(99, 101));
-        assert!(!ranges.contain_run(299, 301));
-        assert!(!ranges.contain_run(299, 401));
-        assert!(!ranges.contain_run(500, 501));
-    }
 
     #[test]
     fn knows_what_lies_inside() {

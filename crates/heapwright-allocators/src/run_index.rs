@@ -16,15 +16,15 @@
 //! stores, whatever the size of the map.
 //!
 //! Zeroed memory means *free*, and a node of zeros means *untouched*: its summary follows from `limit`
-//! alone. A map of 2^28 units therefore commits nothing until units are taken.
+//! alone. An index of 2^28 units therefore commits nothing until units are taken.
 //!
 //! Invariants ([`RunIndex::check_invariants`]):
-//! 1. Every position from `limit` on, and every one below it that is not managed, counts as not free.
+//! 1. Every position from `limit` on, and every one before the first unit, counts as not free.
 //! 2. A leaf that is not listed has the summary of its bits; an inner node none of whose leaves is listed
 //!    has the summary of its children.
 //! 3. A chunk is listed once, and its bit in `listed_bits` is set.
 //!
-//! Positions count from a multiple of the chunk length at or below the first managed unit, so that a
+//! Positions count from a multiple of the chunk length at or below the first unit of the range, so that a
 //! position is a multiple of any alignment up to a chunk exactly when its unit is.
 //!
 //! Not here: which units are allocated, which are no one's; the wrapped crate's own bitmap.
@@ -86,37 +86,38 @@ struct Tree {
     root_bounds: bool,
 }
 
-/// The free runs of a map.
+/// The free runs of one range of units.
 pub(crate) struct RunIndex {
     /// One bit a position, set if it is not free.
     taken: Box<[u64]>,
     /// Leaves of the tree, a power of two.
     leaf_count: usize,
-    /// The unit of position 0, a multiple of [`CHUNK_LEN`].
+    /// The unit of position 0, a multiple of [`CHUNK_LEN`] at or below the first of the range.
     origin: usize,
-    /// One more than the highest managed position.
+    /// One more than the highest position of the range.
     limit: usize,
     tree: RefCell<Tree>,
 }
 
 impl RunIndex {
-    /// An index for `len` units from `first`, none of them managed yet.
+    /// An index for the `len` units from `first`, all of them free.
     ///
     /// # Errors
     ///
     /// `NoMemory`.
     pub(crate) fn new(first: usize, len: usize) -> AllocResult<Self> {
+        debug_assert!(len > 0);
         let lead = first % CHUNK_LEN;
-        let chunk_count = (lead + len).div_ceil(CHUNK_LEN).max(1);
+        let chunk_count = (lead + len).div_ceil(CHUNK_LEN);
         let leaf_count = chunk_count.next_power_of_two();
         let mut listed = Vec::new();
         listed.try_reserve_exact(chunk_count).map_err(|_| heapwright_core::AllocError::NoMemory)?;
-        Ok(Self {
+        let mut index = Self {
             // SAFETY: zero is a valid `u64` (1); there is at least one chunk (2).
             taken: unsafe { zeroed_slice(chunk_count * CHUNK_WORDS) }?,
             leaf_count,
             origin: first - lead,
-            limit: 0,
+            limit: lead + len,
             tree: RefCell::new(Tree {
                 // SAFETY: zeros are a valid `[u32; 4]` (1); there is at least one leaf (2).
                 nodes: unsafe { zeroed_slice(2 * leaf_count) }?,
@@ -125,7 +126,11 @@ impl RunIndex {
                 listed_bits: unsafe { zeroed_slice(chunk_count.div_ceil(WORD_LEN)) }?,
                 root_bounds: false,
             }),
-        })
+        };
+        if lead > 0 {
+            index.take(0, lead);
+        }
+        Ok(index)
     }
 
     /// The position of `unit`.
@@ -138,37 +143,6 @@ impl RunIndex {
     #[inline]
     pub(crate) fn unit(&self, position: usize) -> usize {
         position + self.origin
-    }
-
-    /// Makes the positions `[start, end)`, none of them managed, free.
-    pub(crate) fn manage(&mut self, start: usize, end: usize) {
-        let old_limit = self.limit;
-        self.tree.get_mut().root_bounds = false;
-        if end > old_limit {
-            if old_limit > 0 {
-                self.forget_path((old_limit - 1) / CHUNK_LEN);
-            }
-            self.limit = end;
-            if start > old_limit {
-                self.take(old_limit, start);
-            }
-        }
-        if start < old_limit {
-            self.give(start, end.min(old_limit));
-        }
-    }
-
-    /// Makes sure that `chunk` and all its ancestors are summed up anew: what they know of positions
-    /// behind `chunk` followed from a limit that has changed. An ancestor may have changed where the
-    /// child that leads to it has not, so it is not enough to list the chunk.
-    fn forget_path(&mut self, chunk: usize) {
-        self.list_chunk(chunk);
-        let mut node = self.leaf_count + chunk;
-        while node > 0 {
-            // No summary is stored like this, so the next one counts as a change.
-            self.tree.get_mut().nodes[node] = [u32::MAX; 4];
-            node /= 2;
-        }
     }
 
     /// Marks `[start, end)` as not free.

@@ -1,7 +1,8 @@
 //! Units that are free or taken: the wrapped bitmap, our index beside it, and what is managed.
 //!
 //! Pages and ids are the same thing here: consecutive numbers. `bitmap-allocator` holds the truth about
-//! which are free, in one of four sizes; [`RunIndex`] finds runs in it. Every change is made to both.
+//! which are free, in one of four sizes; a [`RunIndex`] for each managed range finds runs in it. Every
+//! change is made to both. No run spans two ranges, also where they touch.
 //!
 //! | bits | crate type | bytes, when all of it is in use |
 //! | --- | --- | --- |
@@ -11,18 +12,19 @@
 //! | 2^28 | `BitAlloc256M` | 36 MB |
 //!
 //! Invariants ([`UnitMap::check_invariants`]):
-//! 1. A unit is free in the crate's map exactly if it is free in the index.
+//! 1. A unit is free in the crate's map exactly if it is free in the index of its range.
 //! 2. Only managed units are free.
 //! 3. `used` is the number of managed units that are not free.
+//! 4. Ranges are sorted, none is empty, none overlaps another.
 //!
 //! Not here: bytes and addresses (`bitmap.rs`), errors.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec::Vec};
 
 use bitmap_allocator::{BitAlloc, BitAlloc1M, BitAlloc16M, BitAlloc64K, BitAlloc256M};
 use heapwright_core::{AllocError, AllocResult};
 
-use crate::{ranges::Ranges, run_index::RunIndex, zeroed::zeroed_box};
+use crate::{run_index::RunIndex, zeroed::zeroed_box};
 
 /// The most units of one map.
 pub(crate) const UNIT_COUNT_MAX: usize = BitAlloc256M::CAP;
@@ -76,11 +78,17 @@ impl Map {
     }
 }
 
+/// The units `[start, end)` that are managed together.
+struct Range {
+    start: usize,
+    end: usize,
+    index: RunIndex,
+}
+
 /// Units from `first` on, each free, taken, or not managed.
 pub(crate) struct UnitMap {
     map: Map,
-    index: RunIndex,
-    managed: Ranges,
+    ranges: Vec<Range>,
     /// The unit of the crate's bit 0.
     first: usize,
     total: usize,
@@ -95,8 +103,7 @@ impl UnitMap {
     /// [`AllocError::InvalidParam`] above [`UNIT_COUNT_MAX`], [`AllocError::NoMemory`].
     pub(crate) fn new(first: usize, capacity: usize) -> AllocResult<Self> {
         let map = Map::new(capacity)?;
-        let index = RunIndex::new(first, map.capacity())?;
-        Ok(Self { map, index, managed: Ranges::new(), first, total: 0, used: 0 })
+        Ok(Self { map, ranges: Vec::new(), first, total: 0, used: 0 })
     }
 
     /// Units that the map can manage, from [`first`](Self::first) on.
@@ -124,16 +131,20 @@ impl UnitMap {
     /// # Errors
     ///
     /// [`AllocError::InvalidParam`] for none and for what the map cannot hold,
-    /// [`AllocError::MemoryOverlap`].
+    /// [`AllocError::MemoryOverlap`], [`AllocError::NoMemory`].
     pub(crate) fn manage(&mut self, start: usize, count: usize) -> AllocResult {
         let key = start.checked_sub(self.first).ok_or(AllocError::InvalidParam)?;
-        if count > self.capacity() || key > self.capacity() - count {
+        if count == 0 || count > self.capacity() || key > self.capacity() - count {
             return Err(AllocError::InvalidParam);
         }
-        self.managed.check(start, count)?;
-        self.managed.add(start, count);
-        let position = self.index.position(start);
-        self.index.manage(position, position + count);
+        let end = start + count;
+        let place = self.ranges.partition_point(|range| range.end <= start);
+        if self.ranges.get(place).is_some_and(|range| range.start < end) {
+            return Err(AllocError::MemoryOverlap);
+        }
+        self.ranges.try_reserve(1).map_err(|_| AllocError::NoMemory)?;
+        let index = RunIndex::new(start, count)?;
+        self.ranges.insert(place, Range { start, end, index });
         with_bits!(&mut self.map, bits => bits.insert(key..key + count));
         self.total += count;
         Ok(())
@@ -150,12 +161,14 @@ impl UnitMap {
         if count == 1 && align_log2 == 0 {
             let key = with_bits!(&mut self.map, bits => bits.alloc())?;
             let unit = self.first + key;
-            self.index.take_one(self.index.position(unit));
+            let place = self.place_of(unit)?;
+            let index = &mut self.ranges[place].index;
+            index.take_one(index.position(unit));
             self.used += 1;
             return Some(unit);
         }
-        let unit = self.find(count, align_log2)?;
-        self.mark_taken(unit, count);
+        let (place, unit) = self.find(count, align_log2)?;
+        self.mark_taken(place, unit, count);
         Some(unit)
     }
 
@@ -163,14 +176,15 @@ impl UnitMap {
     ///
     /// # Errors
     ///
-    /// [`AllocError::InvalidParam`] if one of them is not managed, [`AllocError::NoMemory`] if one is
-    /// taken.
+    /// [`AllocError::InvalidParam`] if they do not all lie in one range, [`AllocError::NoMemory`] if one
+    /// is taken.
     pub(crate) fn take_at(&mut self, start: usize, count: usize) -> AllocResult {
-        let end = self.managed_end(start, count).ok_or(AllocError::InvalidParam)?;
-        if !self.index.is_run_free(self.index.position(start), self.index.position(end)) {
+        let (place, end) = self.managed_run(start, count).ok_or(AllocError::InvalidParam)?;
+        let index = &self.ranges[place].index;
+        if !index.is_run_free(index.position(start), index.position(end)) {
             return Err(AllocError::NoMemory);
         }
-        self.mark_taken(start, count);
+        self.mark_taken(place, start, count);
         Ok(())
     }
 
@@ -178,7 +192,7 @@ impl UnitMap {
     ///
     /// # Errors
     ///
-    /// [`AllocError::NotAllocated`] if one of them is not managed or not taken;
+    /// [`AllocError::NotAllocated`] if they do not all lie in one range or one is not taken;
     /// [`AllocError::InvalidParam`] for none and where the run wraps around. Nothing has changed then.
     ///
     /// # Time Complexity
@@ -189,21 +203,22 @@ impl UnitMap {
         if count == 0 || start.checked_add(count).is_none() {
             return Err(AllocError::InvalidParam);
         }
-        let end = self.managed_end(start, count).ok_or(AllocError::NotAllocated)?;
-        let (position, position_end) = (self.index.position(start), self.index.position(end));
+        let (place, end) = self.managed_run(start, count).ok_or(AllocError::NotAllocated)?;
+        let index = &mut self.ranges[place].index;
+        let (position, position_end) = (index.position(start), index.position(end));
         let key = start - self.first;
         if count == 1 {
-            if self.index.is_free(position) {
+            if index.is_free(position) {
                 return Err(AllocError::NotAllocated);
             }
             with_bits!(&mut self.map, bits => bits.dealloc(key));
-            self.index.give_one(position);
+            index.give_one(position);
         } else {
-            if !self.index.is_run_taken(position, position_end) {
+            if !index.is_run_taken(position, position_end) {
                 return Err(AllocError::NotAllocated);
             }
             with_bits!(&mut self.map, bits => bits.insert(key..key + count));
-            self.index.give(position, position_end);
+            index.give(position, position_end);
         }
         self.used -= count;
         Ok(())
@@ -212,12 +227,15 @@ impl UnitMap {
     /// Whether `unit` is managed and taken.
     #[inline]
     pub(crate) fn is_taken(&self, unit: usize) -> bool {
-        self.managed.contain(unit) && !self.index.is_free(self.index.position(unit))
+        self.place_of(unit).is_some_and(|place| {
+            let index = &self.ranges[place].index;
+            !index.is_free(index.position(unit))
+        })
     }
 
     /// The longest free run.
     pub(crate) fn longest_run(&self) -> usize {
-        self.index.longest()
+        self.ranges.iter().map(|range| range.index.longest()).max().unwrap_or_default()
     }
 
     /// The longest run that [`take`](Self::take) can have now with this alignment.
@@ -242,51 +260,81 @@ impl UnitMap {
     ///
     /// The invariant that does not hold.
     pub(crate) fn check_invariants(&self) -> Result<(), &'static str> {
-        self.index.check_invariants()?;
         let mut used = 0;
-        let reach = (0..self.capacity()).rev().find(|&key| self.managed.contain(self.first + key));
-        for key in 0..reach.map_or(0, |key| key + 1) {
-            let unit = self.first + key;
-            let free = with_bits!(&self.map, bits => bits.test(key));
-            if free != self.index.is_free(self.index.position(unit)) {
-                return Err("the map and the index differ");
+        let mut end = self.first;
+        for range in &self.ranges {
+            if range.start < end || range.end <= range.start {
+                return Err("ranges are empty or out of order");
             }
-            let managed = self.managed.contain(unit);
-            if free && !managed {
+            if (end..range.start).any(|unit| self.is_free_in_map(unit)) {
                 return Err("a unit that is not managed is free");
             }
-            used += usize::from(managed && !free);
+            range.index.check_invariants()?;
+            for unit in range.start..range.end {
+                let free = self.is_free_in_map(unit);
+                if free != range.index.is_free(range.index.position(unit)) {
+                    return Err("the map and the index differ");
+                }
+                used += usize::from(!free);
+            }
+            end = range.end;
+        }
+        let key = end - self.first;
+        if key < self.capacity() && with_bits!(&self.map, bits => bits.next(key)).is_some() {
+            return Err("a unit that is not managed is free");
         }
         if used == self.used { Ok(()) } else { Err("the number of used units is wrong") }
     }
 
+    fn is_free_in_map(&self, unit: usize) -> bool {
+        with_bits!(&self.map, bits => bits.test(unit - self.first))
+    }
+
+    /// The lowest run that fits, and the place of its range.
     #[inline]
-    fn find(&self, count: usize, align_log2: u32) -> Option<usize> {
-        let lead = self.index.position(self.first);
-        let next_free = |position: usize| {
-            let key = position.saturating_sub(lead);
-            if key >= self.capacity() {
-                return None;
-            }
-            with_bits!(&self.map, bits => bits.next(key)).map(|key| key + lead)
-        };
-        let position = self.index.find(count, align_log2, next_free)?;
-        Some(self.index.unit(position))
+    fn find(&self, count: usize, align_log2: u32) -> Option<(usize, usize)> {
+        self.ranges.iter().enumerate().find_map(|(place, range)| {
+            let index = &range.index;
+            let next_free = |position: usize| {
+                // Positions before the first unit of the range are not free.
+                let key = index.unit(position).max(range.start) - self.first;
+                if key >= self.capacity() {
+                    return None;
+                }
+                let free = with_bits!(&self.map, bits => bits.next(key))?;
+                Some(index.position(self.first + free))
+            };
+            let position = index.find(count, align_log2, next_free)?;
+            Some((place, index.unit(position)))
+        })
     }
 
     #[inline]
-    fn mark_taken(&mut self, start: usize, count: usize) {
+    fn mark_taken(&mut self, place: usize, start: usize, count: usize) {
         let key = start - self.first;
         with_bits!(&mut self.map, bits => bits.remove(key..key + count));
-        let position = self.index.position(start);
-        self.index.take(position, position + count);
+        let index = &mut self.ranges[place].index;
+        let position = index.position(start);
+        index.take(position, position + count);
         self.used += count;
     }
 
-    /// The end of the run, if it is not empty and all of it is managed.
+    /// The place of the range that `unit` lies in.
     #[inline]
-    fn managed_end(&self, start: usize, count: usize) -> Option<usize> {
+    fn place_of(&self, unit: usize) -> Option<usize> {
+        let place = match self.ranges.as_slice() {
+            [_] => 0,
+            ranges => ranges.partition_point(|range| range.end <= unit),
+        };
+        let range = self.ranges.get(place)?;
+        (range.start <= unit && unit < range.end).then_some(place)
+    }
+
+    /// The place of the range and the end of the run, if it is not empty and lies in one range.
+    #[inline]
+    fn managed_run(&self, start: usize, count: usize) -> Option<(usize, usize)> {
         let end = start.checked_add(count)?;
-        (count > 0 && self.managed.contain_run(start, end)).then_some(end)
+        let place = self.place_of(start)?;
+        (count > 0 && end <= self.ranges[place].end).then_some((place, end))
     }
 }
