@@ -7,6 +7,7 @@ import { infoCommand } from './info.ts';
 import { replayCommand } from './replay.ts';
 import { reportCommand } from './report.ts';
 import { snapshotCommand } from './snapshot.ts';
+import { topCommand } from './top.ts';
 import { traceCommand } from './trace.ts';
 
 /** In the order of the overview. */
@@ -15,6 +16,7 @@ export const COMMANDS: readonly Command[] = [
   traceCommand,
   snapshotCommand,
   reportCommand,
+  topCommand,
   infoCommand,
 ];
 
