@@ -457,6 +457,28 @@ export declare function features(): Features;
  */
 export declare function GiB(n: number): number;
 
+/** What replaying, recording and inspecting need of a Heap. */
+export declare interface HeapLike {
+  readonly size: number;
+  alloc(size: number, align?: number): number;
+  allocZeroed(size: number, align?: number): number;
+  realloc(p: number, newSize: number): number;
+  free(p: number): void;
+  usableSize(p: number): number;
+  view(p: number, length?: number): Uint8Array;
+  pool(size: number, align?: number): object;
+  stats(): object;
+}
+
+/** The pictures of a replay. */
+export declare interface HeapMap {
+  /** First address of the range. */
+  readonly start: number;
+  /** Bytes that a cell stands for. */
+  readonly cellBytes: number;
+  readonly frames: readonly MapFrame[];
+}
+
 /** Up to 2^28 ids. */
 export declare interface IdOptions {
   /** The first id; default 0, and 0 is an id. */
@@ -480,6 +502,29 @@ export declare interface ManagedRange {
   readonly start: number;
   /** In bytes (ids). */
   readonly size: number;
+}
+
+/**
+ * @file A heap map that is kept up to date event by event: how full each stretch of the range is.
+ *
+ * ```text
+ * range   |<--------------------- span ---------------------->|       never touched
+ * cells   [0][1][2][3] ...                              [1023]
+ * ```
+ *
+ * The number of cells is fixed, the bytes of a cell double when an address beyond the last cell comes:
+ * neighbours are added together, in the frames taken earlier too. So the map of a small trace is as
+ * fine as that of a large one, and nobody needs to know the span beforehand.
+ *
+ * Cost: a block touches as many cells as it covers; folding is rare (log2 of the span times).
+ * Not here: single blocks. A snapshot has those.
+ */
+/** One picture of the range: how full each cell is. */
+export declare interface MapFrame {
+  /** Events done when the picture was taken. */
+  readonly event: number;
+  /** One hexadecimal digit per cell from the start of the range: 0 empty, f full. Empty tail left out. */
+  readonly cells: string;
 }
 
 /**
@@ -585,12 +630,265 @@ export declare interface RangeOptions {
   memory?: boolean;
 }
 
+/**
+ * Reads a trace in HWT1, gzipped or not, and checks all of it.
+ *
+ * @param bytes - The file. It is copied; later writes to it do not reach the trace.
+ * @param options - `limitBytes`: the largest unpacked size accepted, by default {@link TRACE_BYTES_MAX}.
+ * @throws {@link AllocError} `ERR_INVALID_PARAM` naming the byte offset, where the input is damaged,
+ * truncated, inconsistent or larger than the limit. Offsets count from the start of the *unpacked*
+ * trace, unless the message says that the gzip stream itself is damaged.
+ * @remarks About 15 ns per event. Memory: see the head of this file.
+ */
+export declare function readTrace(
+  bytes: Uint8Array,
+  options?: {
+    limitBytes?: number;
+  },
+): Trace;
+
+/**
+ * Records what is done to a byte allocator (two-level included) or a Heap until `stop()`.
+ *
+ * @throws {@link AllocError} `ERR_CLOSED` for a target that is closed, `ERR_INVALID_PARAM` for one that is
+ * being recorded already. `TypeError` for anything else.
+ * @remarks 10 to 30 ns per event while it runs; 8 bytes per event, and 4 bytes per granule of the span
+ * that is touched. Pools made before the recording began are not seen, those asked for later are.
+ */
+export declare function record(target: TraceTarget): Recording;
+
+/** A recording that runs. */
+export declare interface Recording {
+  /** Ends the recording; the same trace again if it has ended. */
+  stop(): Trace;
+  /** What has been recorded so far, as HWT1 (not gzipped). */
+  bytes(): Uint8Array;
+}
+
+/**
+ * Renders a report.
+ *
+ * @returns The whole HTML file. It loads nothing; open it from disk.
+ * @throws {@link AllocError} `ERR_INVALID_PARAM` naming what a report or snapshot lacks.
+ */
+export declare function renderReport(parts: ReportParts): string;
+
+/**
+ * Replays a trace.
+ *
+ * @param trace - From `readTrace`, `record`, or any object that keeps the rules of a {@link Trace}.
+ * @param target - A byte allocator (two-level included) or a Heap, open, best with nothing in it.
+ * @throws {@link AllocError} `ERR_CORRUPTED` where `verify` finds a block that does not hold what was
+ * written to it, is misaligned, or is not zero though it should be; `ERR_UNSUPPORTED` for `verify` on a
+ * target without memory; whatever the target throws that is not a refusal to allocate.
+ * @remarks About 150 ns per event beside the target's own time; with `verify` 1 ns per byte more.
+ */
+export declare function replay(
+  trace: Trace,
+  target: TraceTarget,
+  options?: ReplayOptions,
+): ReplayReport;
+
+/** Options of {@link replay}. */
+export declare interface ReplayOptions {
+  /** Tag every block, check at free, at realloc and at the end. */
+  verify?: boolean;
+  /** Events between samples; by default so many that there are about 500 samples. */
+  sampleEvery?: number;
+  /** Called every 50 ms or so, and at the end. */
+  onProgress?: (done: number, total: number) => void;
+  /** Name of the trace, passed on to the report. */
+  trace?: string;
+  /** Pictures of the range to take along the trace (default 0: none); see {@link HeapMap}. */
+  mapFrames?: number;
+  /** Stop after this many seconds; the report then has `complete: false`. */
+  limitSeconds?: number;
+}
+
+/** What a replay measured. All durations are of calls that succeeded. */
+export declare interface ReplayReport {
+  /** Kind of the target; 'heap' for a Heap. */
+  readonly kind: string;
+  /** Events of the trace that were gone through: all of them, unless `complete` is false. */
+  readonly events: number;
+  /** Requests that the target could not serve. */
+  readonly failures: number;
+  /** Time spent in the target's calls. */
+  readonly seconds: number;
+  /** `seconds` over the calls made, in nanoseconds. */
+  readonly nsPerEvent: number;
+  readonly p50: number;
+  readonly p99: number;
+  readonly p999: number;
+  readonly max: number;
+  readonly peakRequested: number;
+  readonly peakUsed: number;
+  /** Highest address touched - start: what the range had to hold. */
+  readonly peakSpan: number;
+  readonly samples: readonly ReplaySample[];
+  /** Name of the trace, if one was given. */
+  readonly trace?: string;
+  /** Was the whole trace gone through? */
+  readonly complete: boolean;
+  /** Were contents tagged and checked? */
+  readonly verified: boolean;
+  /** Calls that succeeded. */
+  readonly calls: number;
+  /** Events skipped because the request that should have made their block had failed. */
+  readonly skipped: number;
+  /** Bytes of the target's ranges. */
+  readonly rangeBytes: number;
+  /** Blocks of the replay still live at the end. */
+  readonly blocksLeft: number;
+  /** Share of the peak span that live bytes do not account for at the peak: 1 - peakRequested / peakSpan. */
+  readonly fragmentation: number;
+  /** Buckets of durations that hold anything: lowest nanoseconds, calls. */
+  readonly latency: readonly (readonly [startNs: number, count: number])[];
+  /** Requests by size: every power of two that occurs, and how many requests were in [from, 2 * from). */
+  readonly sizes: readonly (readonly [from: number, requests: number])[];
+  /** Cost of an empty pair of clock readings, which was taken off every duration. */
+  readonly clockNs: number;
+  /** Pictures of the range, if asked for. */
+  readonly map?: HeapMap;
+}
+
+/** The state at one point of a replay. */
+export declare interface ReplaySample {
+  /** Events done. */
+  readonly event: number;
+  /** Bytes that live blocks of the replay asked for. */
+  readonly requested: number;
+  /** Bytes granted to live blocks, as the target counts them. */
+  readonly used: number;
+  /** Highest address touched so far - start of the range. */
+  readonly span: number;
+  /** Largest request that would succeed, as the target says. */
+  readonly largestFree: number;
+  /** Mean and longest duration of the calls since the previous sample, in nanoseconds. */
+  readonly nsPerCall: number;
+  readonly nsMax: number;
+}
+
+/** What a report is made of. */
+export declare interface ReportParts {
+  /** From `replay`; grouped by their `trace`. */
+  reports?: readonly ReplayReport[];
+  /** From `snapshot`. */
+  snapshots?: readonly Snapshot[];
+  title?: string;
+}
+
 /** Bytes by slabs; ranges are multiples of 32 KiB. */
 export declare class SlabByteAllocator extends ByteFamily implements ByteAllocator {
   /** @param options - `memory: false` manages addresses only. */
   constructor(options?: ByteOptions);
   /** The name of the class. */
   get [Symbol.toStringTag](): string;
+}
+
+/** State of an allocator or Heap; see the schema for every field. */
+export declare interface Snapshot {
+  readonly schema: 'heapwright/snapshot/1';
+  readonly kind: string;
+  /** What sizes and addresses count: bytes (also for pages, which are given by address), or ids. */
+  readonly unit: 'bytes' | 'ids';
+  readonly name?: string;
+  readonly pageSize?: number;
+  readonly ranges: readonly {
+    readonly start: number;
+    readonly size: number;
+  }[];
+  /** What `stats()` says, without its classes; in the unit that `stats()` uses. */
+  readonly stats: Readonly<Record<string, number | string | boolean>>;
+  /** Share of what is granted beyond what was asked for; share of what is free beyond the largest run. */
+  readonly fragmentation: {
+    readonly internal: number;
+    readonly external: number;
+  };
+  readonly maps?: readonly SnapshotMap[];
+  readonly sizes?: readonly SnapshotSizes[];
+  readonly sections?: readonly SnapshotSection[];
+  readonly cpus?: readonly {
+    readonly index: number;
+    readonly classes: readonly SnapshotSlabClass[];
+  }[];
+  /** Classes of a 'slab-cache'. */
+  readonly slabClasses?: readonly SnapshotSlabClass[];
+  /** Classes of a Heap. */
+  readonly heapClasses?: readonly {
+    readonly size: number;
+    readonly blocks: number;
+    readonly slabs: number;
+    readonly cached: number;
+  }[];
+  /** Columns over all live blocks, ascending by address; for a Heap, `size` is what may be used. */
+  readonly blocks?: {
+    readonly pos: readonly number[];
+    readonly size: readonly number[];
+    readonly align?: readonly number[];
+  };
+  readonly [key: string]: unknown;
+}
+
+/**
+ * Takes a snapshot.
+ *
+ * @param target - Any allocator, or a Heap at rest (no other thread inside).
+ * @throws {@link AllocError} `ERR_CLOSED`; `TypeError` for what is neither.
+ * @remarks Time: one `walk()`.
+ */
+export declare function snapshot(
+  target: {
+    stats(): object;
+  },
+  options?: SnapshotOptions,
+): Snapshot;
+
+/** How full a range is, cell by cell. */
+export declare interface SnapshotMap {
+  /** First address (page address, id) of the range. */
+  readonly start: number;
+  /** What one cell stands for, in the unit of addresses. */
+  readonly cellSize: number;
+  /** One hexadecimal digit per cell: 0 empty, f full; the empty tail is left out. */
+  readonly cells: string;
+}
+
+/** Options of {@link snapshot}. */
+export declare interface SnapshotOptions {
+  /** List every live block (default false). */
+  blocks?: boolean;
+}
+
+/** A part of the managed pages: one section of a page allocator. */
+export declare interface SnapshotSection {
+  readonly start: number;
+  /** In bytes. */
+  readonly size: number;
+  readonly physStart: number;
+  readonly totalPages: number;
+  readonly freePages: number;
+  /** Free runs by order: index = log2(pages). For 'bitmap', the aligned runs that its free pages make up. */
+  readonly freeRuns: readonly number[];
+}
+
+/** Blocks of one power of two of sizes: `from <= size < 2 * from`. */
+export declare interface SnapshotSizes {
+  readonly from: number;
+  readonly blocks: number;
+  readonly size: number;
+}
+
+/** One size class of slabs. */
+export declare interface SnapshotSlabClass {
+  readonly objectSize: number;
+  readonly slabs: number;
+  readonly objects: number;
+  readonly active: number;
+  readonly partial: number;
+  readonly full: number;
+  readonly empty: number;
+  readonly pendingRemote: number;
 }
 
 /** Bytes by two-level segregated fit; ranges are multiples of 4096. */
@@ -600,6 +898,38 @@ export declare class TlsfByteAllocator extends ByteFamily implements ByteAllocat
   /** The name of the class. */
   get [Symbol.toStringTag](): string;
 }
+
+/** A checked allocation trace. Iterating it yields its events from the first on, every time. */
+export declare interface Trace extends Iterable<TraceEvent> {
+  /** How many events there are. */
+  readonly events: number;
+  /** How many blocks are born. */
+  readonly ids: number;
+  /** The largest sum of the sizes of live blocks, in bytes. */
+  readonly peakBytes: number;
+}
+
+/** One event of a trace, as an object: what iterating a {@link Trace} yields. */
+export declare type TraceEvent =
+  | {
+      op: 'alloc';
+      id: number;
+      size: number;
+      align?: number;
+      zeroed?: boolean;
+    }
+  | {
+      op: 'realloc';
+      id: number;
+      size: number;
+    }
+  | {
+      op: 'free';
+      id: number;
+    };
+
+/** What a trace can be replayed on and recorded from. */
+export declare type TraceTarget = ByteAllocator | HeapLike;
 
 /**
  * The factory as a build with only these features would offer it.
@@ -613,5 +943,20 @@ export declare function withFeatures(...flags: FeatureFlag[]): {
   readonly createAllocator: typeof createAllocator;
   readonly features: typeof features;
 };
+
+/**
+ * Writes events as HWT1.
+ *
+ * @param events - A {@link Trace}, or any iterable of events that obeys the same rules.
+ * @param options - `gzip`: pack the result (default false). The same events give the same bytes.
+ * @throws {@link AllocError} `ERR_INVALID_PARAM` naming the event (counted from 0) that is out of order
+ * or cannot be written: HWT1 has no event that is aligned *and* zeroed. `TypeError` for what is no event.
+ */
+export declare function writeTrace(
+  events: Iterable<TraceEvent>,
+  options?: {
+    gzip?: boolean;
+  },
+): Uint8Array;
 
 export {};

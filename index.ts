@@ -28,3 +28,22 @@ export { SlabByteAllocator } from './src/slab.ts';
 export { BitmapPageAllocator } from './src/bitmap.ts';
 export type { BitmapAllocatorOptions } from './src/bitmap.ts';
 export { BitmapIdAllocator } from './src/id.ts';
+export { readTrace, writeTrace } from './src/trace/format.ts';
+export type { Trace, TraceEvent } from './src/trace/format.ts';
+export { record } from './src/trace/record.ts';
+export type { Recording } from './src/trace/record.ts';
+export { replay } from './src/trace/replay.ts';
+export type { ReplayOptions, ReplayReport, ReplaySample } from './src/trace/replay.ts';
+export type { HeapMap, MapFrame } from './src/trace/occupancy.ts';
+export type { HeapLike, TraceTarget } from './src/trace/target.ts';
+export { snapshot } from './src/inspect/snapshot.ts';
+export type {
+  Snapshot,
+  SnapshotMap,
+  SnapshotOptions,
+  SnapshotSection,
+  SnapshotSizes,
+  SnapshotSlabClass,
+} from './src/inspect/snapshot.ts';
+export { renderReport } from './src/inspect/html.ts';
+export type { ReportParts } from './src/inspect/html.ts';

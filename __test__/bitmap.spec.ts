@@ -10,7 +10,12 @@ const PAGE_SIZE = 4096;
 
 describe('BitmapPageAllocator', () => {
   it('allocates ten pages of 2 GiB, as the second sample of the seed', () => {
-    const pages = createAllocator({ kind: 'bitmap', start: 0x20_0000, size: GiB(2), pageSize: PAGE_SIZE });
+    const pages = createAllocator({
+      kind: 'bitmap',
+      start: 0x20_0000,
+      size: GiB(2),
+      pageSize: PAGE_SIZE,
+    });
     expect(pages.totalPages).toBe(524_288);
     const addr = pages.allocPages(10, PAGE_SIZE);
     expect(addr % PAGE_SIZE).toBe(0);
@@ -40,7 +45,9 @@ describe('BitmapPageAllocator', () => {
     const pages = new BitmapPageAllocator();
     pages.init(0x1000, MiB(8));
     expect(pages.allocPagesAt(MiB(2), 2, MiB(2))).toBe(MiB(2));
-    const error = expectUnchanged(pages, 'ERR_NO_MEMORY', /not all free/, () => pages.allocPagesAt(MiB(2) - PAGE_SIZE, 2));
+    const error = expectUnchanged(pages, 'ERR_NO_MEMORY', /not all free/, () =>
+      pages.allocPagesAt(MiB(2) - PAGE_SIZE, 2),
+    );
     expect(error.requested).toBe(2);
     expect(error.largestFree).toBe(pages.stats().largestFree);
     pages.deallocPages(MiB(2), 2);
@@ -55,7 +62,9 @@ describe('BitmapPageAllocator', () => {
     ['more pages than there are', MiB(1), 2 ** 52, undefined],
   ])('refuses a place that is %s', (_, base, count, align) => {
     const pages = pagesOf();
-    expectUnchanged(pages, 'ERR_INVALID_PARAM', new RegExp(`${base}`), () => pages.allocPagesAt(base, count, align));
+    expectUnchanged(pages, 'ERR_INVALID_PARAM', new RegExp(`${base}`), () =>
+      pages.allocPagesAt(base, count, align),
+    );
   });
 
   it('aligns absolute addresses, single pages included', () => {
@@ -64,7 +73,9 @@ describe('BitmapPageAllocator', () => {
       for (const count of [1, 2, 7]) expect(pages.allocPages(count, align) % align).toBe(0);
     }
     expectRefusal('ERR_INVALID_PARAM', /from 4096.*got 2048/, () => pages.allocPages(1, 2048));
-    expectRefusal('ERR_INVALID_PARAM', /power of two from 4096.*got 12288/, () => pages.allocPages(1, 12_288));
+    expectRefusal('ERR_INVALID_PARAM', /power of two from 4096.*got 12288/, () =>
+      pages.allocPages(1, 12_288),
+    );
   });
 
   it('takes the first run that fits', () => {
@@ -82,7 +93,9 @@ describe('BitmapPageAllocator', () => {
     pages.addMemory(MiB(512), MiB(1));
     expect(pages.totalPages).toBe(512);
     expect(pages.allocPagesAt(MiB(512), 256)).toBe(MiB(512));
-    expectUnchanged(pages, 'ERR_MEMORY_OVERLAP', /0x100000/, () => pages.addMemory(MiB(1) + PAGE_SIZE, PAGE_SIZE));
+    expectUnchanged(pages, 'ERR_MEMORY_OVERLAP', /0x100000/, () =>
+      pages.addMemory(MiB(1) + PAGE_SIZE, PAGE_SIZE),
+    );
     expectUnchanged(pages, 'ERR_CAPACITY', /./, () => pages.addMemory(GiB(4), MiB(1)));
     expectRefusal('ERR_NO_MEMORY', /257 pages/, () => pages.allocPages(257));
   });
@@ -120,9 +133,17 @@ describe('BitmapPageAllocator', () => {
   });
 
   it('refuses sizes above the largest map, and page sizes that are none', () => {
-    expectRefusal('ERR_CAPACITY', /268435456 pages/, () => createAllocator({ kind: 'bitmap', size: GiB(1025) }));
-    expectRefusal('ERR_CAPACITY', /capacityBytes/, () => createAllocator({ kind: 'bitmap', size: MiB(1), capacityBytes: GiB(1025) }));
-    expectRefusal('ERR_INVALID_PARAM', /pageSize.*3000/, () => createAllocator({ kind: 'bitmap', size: 3000, pageSize: 3000 }));
-    expectRefusal('ERR_INVALID_PARAM', /multiple of 4096, got 5000/, () => createAllocator({ kind: 'bitmap', size: 5000 }));
+    expectRefusal('ERR_CAPACITY', /268435456 pages/, () =>
+      createAllocator({ kind: 'bitmap', size: GiB(1025) }),
+    );
+    expectRefusal('ERR_CAPACITY', /capacityBytes/, () =>
+      createAllocator({ kind: 'bitmap', size: MiB(1), capacityBytes: GiB(1025) }),
+    );
+    expectRefusal('ERR_INVALID_PARAM', /pageSize.*3000/, () =>
+      createAllocator({ kind: 'bitmap', size: 3000, pageSize: 3000 }),
+    );
+    expectRefusal('ERR_INVALID_PARAM', /multiple of 4096, got 5000/, () =>
+      createAllocator({ kind: 'bitmap', size: 5000 }),
+    );
   });
 });

@@ -26,7 +26,9 @@ describe.each(BYTE_KINDS)('kind %s', (kind) => {
     expect(ptr).toBeGreaterThanOrEqual(0x10_0000);
     expect(ptr + 1024).toBeLessThanOrEqual(0x20_0000);
     allocator.view(ptr, 4).set([0xef, 0xbe, 0xad, 0xde]);
-    expect(new DataView(allocator.view(ptr).buffer, allocator.view(ptr).byteOffset).getUint32(0, true)).toBe(0xdead_beef);
+    expect(
+      new DataView(allocator.view(ptr).buffer, allocator.view(ptr).byteOffset).getUint32(0, true),
+    ).toBe(0xdead_beef);
     allocator.dealloc(ptr);
     expect(allocator.stats()).toMatchObject({ kind, used: 0, blocks: 0, allocs: 1, frees: 1 });
   });
@@ -62,8 +64,12 @@ describe.each(BYTE_KINDS)('kind %s', (kind) => {
   it('remembers size and alignment, and checks them when given', () => {
     const allocator = bytesOf(kind);
     const pos = allocator.alloc(100, 32);
-    expectUnchanged(allocator, 'ERR_SIZE_MISMATCH', /100 bytes, got 101/, () => allocator.dealloc(pos, 101));
-    expectUnchanged(allocator, 'ERR_SIZE_MISMATCH', /alignment 32/, () => allocator.dealloc(pos, 100, 16));
+    expectUnchanged(allocator, 'ERR_SIZE_MISMATCH', /100 bytes, got 101/, () =>
+      allocator.dealloc(pos, 101),
+    );
+    expectUnchanged(allocator, 'ERR_SIZE_MISMATCH', /alignment 32/, () =>
+      allocator.dealloc(pos, 100, 16),
+    );
     allocator.dealloc(pos, 100, 32);
     expectUnchanged(allocator, 'ERR_NOT_ALLOCATED', /not live/, () => allocator.dealloc(pos));
   });
@@ -91,7 +97,9 @@ describe.each(BYTE_KINDS)('kind %s', (kind) => {
       expect(allocator.view(pos).slice(0, kept.length)).toEqual(kept);
     }
     expectUnchanged(allocator, 'ERR_NO_MEMORY', /2097152/, () => allocator.realloc(pos, MiB(2)));
-    expectUnchanged(allocator, 'ERR_NOT_ALLOCATED', /not live/, () => allocator.realloc(pos + 8, 10));
+    expectUnchanged(allocator, 'ERR_NOT_ALLOCATED', /not live/, () =>
+      allocator.realloc(pos + 8, 10),
+    );
     expect(allocator.stats()).toMatchObject({ blocks: 1, requested: 100_000 });
   });
 
@@ -101,10 +109,14 @@ describe.each(BYTE_KINDS)('kind %s', (kind) => {
     expect(positions).toBeInstanceOf(Float64Array);
     expect(new Set(positions).size).toBe(100);
     expect(allocator.stats().blocks).toBe(100);
-    const error = expectUnchanged(allocator, 'ERR_NO_MEMORY', /6553600 bytes/, () => allocator.allocMany(65_536, 100));
+    const error = expectUnchanged(allocator, 'ERR_NO_MEMORY', /6553600 bytes/, () =>
+      allocator.allocMany(65_536, 100),
+    );
     expect(error.requested).toBe(6_553_600);
     const enough = allocator.stats().failures;
-    expectUnchanged(allocator, 'ERR_NO_MEMORY', /1044480 bytes/, () => allocator.allocMany(4096, 255));
+    expectUnchanged(allocator, 'ERR_NO_MEMORY', /1044480 bytes/, () =>
+      allocator.allocMany(4096, 255),
+    );
     expect(allocator.stats().failures).toBe(enough + 1);
   });
 
@@ -112,9 +124,15 @@ describe.each(BYTE_KINDS)('kind %s', (kind) => {
     const allocator = bytesOf(kind);
     const positions = Array.from(allocator.allocMany(64, 10));
     const [first] = positions as [number];
-    expectUnchanged(allocator, 'ERR_NOT_ALLOCATED', /./, () => allocator.deallocMany([...positions, first]));
-    expectUnchanged(allocator, 'ERR_NOT_ALLOCATED', /0x8/, () => allocator.deallocMany([...positions, 8]));
-    expectRefusal('ERR_INVALID_PARAM', /positions\[1\].*0\.5/, () => allocator.deallocMany([first, 0.5]));
+    expectUnchanged(allocator, 'ERR_NOT_ALLOCATED', /./, () =>
+      allocator.deallocMany([...positions, first]),
+    );
+    expectUnchanged(allocator, 'ERR_NOT_ALLOCATED', /0x8/, () =>
+      allocator.deallocMany([...positions, 8]),
+    );
+    expectRefusal('ERR_INVALID_PARAM', /positions\[1\].*0\.5/, () =>
+      allocator.deallocMany([first, 0.5]),
+    );
     allocator.deallocMany(positions);
     allocator.deallocMany([]);
     expect(allocator.stats().blocks).toBe(0);
@@ -225,7 +243,9 @@ describe('the buddy', () => {
 describe('the slab', () => {
   it('says how many bytes a set of objects needs', () => {
     const allocator = createAllocator({ kind: 'slab', size: KiB(32) });
-    expectRefusal('ERR_NO_MEMORY', /1024 bytes come in sets that need 65536 bytes/, () => allocator.alloc(1000));
+    expectRefusal('ERR_NO_MEMORY', /1024 bytes come in sets that need 65536 bytes/, () =>
+      allocator.alloc(1000),
+    );
     expectRefusal('ERR_NO_MEMORY', /largest is of \d+ bytes$/, () => allocator.alloc(KiB(64)));
   });
 

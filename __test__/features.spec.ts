@@ -20,12 +20,24 @@ describe('features', () => {
     const { kinds, cargo, version, backend } = features();
     expect(kinds).toEqual(expect.arrayContaining(['buddy', 'tlsf', 'slab', 'bitmap', 'id']));
     expect(cargo).toEqual(
-      expect.arrayContaining(['full', 'buddy', 'tlsf', 'slab', 'bitmap', 'page-alloc-256m', 'page-alloc-1t']),
+      expect.arrayContaining([
+        'full',
+        'buddy',
+        'tlsf',
+        'slab',
+        'bitmap',
+        'page-alloc-256m',
+        'page-alloc-1t',
+      ]),
     );
-    const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
+    const manifest = JSON.parse(
+      readFileSync(new URL('../package.json', import.meta.url), 'utf8'),
+    ) as { version: string };
     expect(version).toBe(manifest.version);
     expect(['external', 'shared']).toContain(backend);
-    expect(Object.isFrozen(features()) && Object.isFrozen(kinds) && Object.isFrozen(cargo)).toBe(true);
+    expect(Object.isFrozen(features()) && Object.isFrozen(kinds) && Object.isFrozen(cargo)).toBe(
+      true,
+    );
   });
 });
 
@@ -40,10 +52,18 @@ describe('createAllocator', () => {
 
   it('refuses kinds and keys that it does not know', () => {
     const make = createAllocator as (options: unknown) => unknown;
-    expectRefusal('ERR_INVALID_PARAM', /kind must be one of .*got "heap"/, () => make({ kind: 'heap', size: MiB(1) }));
-    expectRefusal('ERR_INVALID_PARAM', /unknown key "sise"/, () => make({ kind: 'tlsf', sise: MiB(1) }));
-    expectRefusal('ERR_INVALID_PARAM', /"pageSize", which kind 'tlsf'/, () => make({ kind: 'tlsf', size: MiB(1), pageSize: 4096 }));
-    expectRefusal('ERR_INVALID_PARAM', /"memory", which kind 'id'/, () => make({ kind: 'id', size: 10, memory: true }));
+    expectRefusal('ERR_INVALID_PARAM', /kind must be one of .*got "heap"/, () =>
+      make({ kind: 'heap', size: MiB(1) }),
+    );
+    expectRefusal('ERR_INVALID_PARAM', /unknown key "sise"/, () =>
+      make({ kind: 'tlsf', sise: MiB(1) }),
+    );
+    expectRefusal('ERR_INVALID_PARAM', /"pageSize", which kind 'tlsf'/, () =>
+      make({ kind: 'tlsf', size: MiB(1), pageSize: 4096 }),
+    );
+    expectRefusal('ERR_INVALID_PARAM', /"memory", which kind 'id'/, () =>
+      make({ kind: 'id', size: 10, memory: true }),
+    );
     expectWrongType('options', () => make(undefined));
     expectWrongType('options', () => make(null));
     expectWrongType('options.kind', () => make({ kind: 7, size: MiB(1) }));
@@ -82,10 +102,18 @@ describe('withFeatures', () => {
     expect(kernel.features().kinds).toEqual(['slab', 'bitmap', 'id']);
     expect(kernel.features().cargo.toSorted()).toEqual(['bitmap', 'page-alloc-256m', 'slab']);
     expect(kernel.createAllocator({ size: MiB(1) })).toBeInstanceOf(SlabByteAllocator);
-    expectRefusal('ERR_FEATURE_DISABLED', /'tlsf'/, () => kernel.createAllocator({ kind: 'tlsf', size: MiB(1) }));
-    expectRefusal('ERR_FEATURE_DISABLED', /'bitmap'/, () => withFeatures('tlsf').createAllocator({ kind: 'id', size: 9 }));
-    expectRefusal('ERR_FEATURE_DISABLED', /'tlsf'/, () => withFeatures('bitmap').createAllocator({ size: MiB(1) }));
-    expectRefusal('ERR_FEATURE_DISABLED', /'tlsf'/, () => withFeatures().createAllocator({ size: MiB(1) }));
+    expectRefusal('ERR_FEATURE_DISABLED', /'tlsf'/, () =>
+      kernel.createAllocator({ kind: 'tlsf', size: MiB(1) }),
+    );
+    expectRefusal('ERR_FEATURE_DISABLED', /'bitmap'/, () =>
+      withFeatures('tlsf').createAllocator({ kind: 'id', size: 9 }),
+    );
+    expectRefusal('ERR_FEATURE_DISABLED', /'tlsf'/, () =>
+      withFeatures('bitmap').createAllocator({ size: MiB(1) }),
+    );
+    expectRefusal('ERR_FEATURE_DISABLED', /'tlsf'/, () =>
+      withFeatures().createAllocator({ size: MiB(1) }),
+    );
   });
 
   it('changes nothing for anybody else', () => {
@@ -101,17 +129,25 @@ describe('withFeatures', () => {
   ])('bounds pages by %j', (flags, most, next) => {
     const factory = withFeatures(...flags);
     factory.createAllocator({ kind: 'bitmap', size: most }).close();
-    expectRefusal('ERR_FEATURE_DISABLED', new RegExp(next), () => factory.createAllocator({ kind: 'bitmap', size: most + 4096 }));
-    expectRefusal('ERR_FEATURE_DISABLED', new RegExp(next), () => factory.createAllocator({ kind: 'bitmap', size: MiB(1), capacityBytes: most + 4096 }));
+    expectRefusal('ERR_FEATURE_DISABLED', new RegExp(next), () =>
+      factory.createAllocator({ kind: 'bitmap', size: most + 4096 }),
+    );
+    expectRefusal('ERR_FEATURE_DISABLED', new RegExp(next), () =>
+      factory.createAllocator({ kind: 'bitmap', size: MiB(1), capacityBytes: most + 4096 }),
+    );
   });
 
   it('has everything with full', () => {
     expect(withFeatures('full').features().kinds).toEqual(features().kinds);
-    withFeatures('full').createAllocator({ kind: 'bitmap', size: GiB(1024) }).close();
+    withFeatures('full')
+      .createAllocator({ kind: 'bitmap', size: GiB(1024) })
+      .close();
   });
 
   it('refuses flags that are none', () => {
-    expectRefusal('ERR_INVALID_PARAM', /flags\[1\].*"heap"/, () => withFeatures('tlsf', 'heap' as FeatureFlag));
+    expectRefusal('ERR_INVALID_PARAM', /flags\[1\].*"heap"/, () =>
+      withFeatures('tlsf', 'heap' as FeatureFlag),
+    );
     expectRefusal('ERR_INVALID_PARAM', /toString/, () => withFeatures('toString' as FeatureFlag));
     expectWrongType('flags[0]', () => withFeatures(1 as unknown as FeatureFlag));
   });

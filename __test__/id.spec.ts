@@ -62,18 +62,32 @@ describe('BitmapIdAllocator', () => {
     ids.allocId(5);
     ids.allocFixedId(50);
     expect(ids.stats()).toMatchObject({
-      kind: 'id', total: 100, used: 6, requested: 6, available: 94, largestFree: 49, blocks: 2, allocs: 2, frees: 0, peakUsed: 6,
+      kind: 'id',
+      total: 100,
+      used: 6,
+      requested: 6,
+      available: 94,
+      largestFree: 49,
+      blocks: 2,
+      allocs: 2,
+      frees: 0,
+      peakUsed: 6,
     });
     const seen: number[][] = [];
     ids.walk((...run) => seen.push(run));
-    expect(seen.map(([start, count]) => [start, count])).toEqual([[0, 5], [50, 1]]);
+    expect(seen.map(([start, count]) => [start, count])).toEqual([
+      [0, 5],
+      [50, 1],
+    ]);
   });
 
   it('holds up to 2^28 ids', () => {
     using ids = createAllocator({ kind: 'id', size: 2 ** 28 });
     ids.allocFixedId(2 ** 28 - 1);
     expect(ids.allocId(2 ** 28 - 1)).toBe(0);
-    expectRefusal('ERR_CAPACITY', /268435456/, () => createAllocator({ kind: 'id', size: 2 ** 28 + 1 }));
+    expectRefusal('ERR_CAPACITY', /268435456/, () =>
+      createAllocator({ kind: 'id', size: 2 ** 28 + 1 }),
+    );
   });
 
   it('works in two steps', () => {

@@ -43,7 +43,11 @@ const maybe = (name: string): Parameter => ({ name, is: 'number', optional: true
 
 const SHARED: readonly Method[] = [
   { name: 'init', parameters: [number('start'), number('size')], valid: () => [MiB(64), MiB(1)] },
-  { name: 'addMemory', parameters: [number('start'), number('size')], valid: () => [MiB(2), MiB(1)] },
+  {
+    name: 'addMemory',
+    parameters: [number('start'), number('size')],
+    valid: () => [MiB(2), MiB(1)],
+  },
   { name: 'walk', parameters: [{ name: 'visit', is: 'function' }], valid: () => [() => undefined] },
   { name: 'stats', parameters: [], valid: () => [] },
   { name: 'check', parameters: [], valid: () => [] },
@@ -53,10 +57,22 @@ const BYTE_METHODS: readonly Method[] = [
   ...SHARED,
   { name: 'alloc', parameters: [number('size'), maybe('align')], valid: () => [64, 16] },
   { name: 'allocZeroed', parameters: [number('size'), maybe('align')], valid: () => [64, 16] },
-  { name: 'dealloc', parameters: [number('pos'), maybe('size'), maybe('align')], valid: (p) => [p, 4096, 4096] },
+  {
+    name: 'dealloc',
+    parameters: [number('pos'), maybe('size'), maybe('align')],
+    valid: (p) => [p, 4096, 4096],
+  },
   { name: 'realloc', parameters: [number('pos'), number('newSize')], valid: (p) => [p, 128] },
-  { name: 'allocMany', parameters: [number('size'), number('count'), maybe('align')], valid: () => [64, 4, 16] },
-  { name: 'deallocMany', parameters: [{ name: 'positions', is: 'positions' }], valid: (p) => [[p]] },
+  {
+    name: 'allocMany',
+    parameters: [number('size'), number('count'), maybe('align')],
+    valid: () => [64, 4, 16],
+  },
+  {
+    name: 'deallocMany',
+    parameters: [{ name: 'positions', is: 'positions' }],
+    valid: (p) => [[p]],
+  },
   { name: 'isLive', parameters: [{ name: 'pos', is: 'any number' }], valid: (p) => [p] },
   { name: 'usableSize', parameters: [number('pos')], valid: (p) => [p] },
   { name: 'view', parameters: [number('pos'), maybe('length')], valid: (p) => [p, 64] },
@@ -65,14 +81,20 @@ const BYTE_METHODS: readonly Method[] = [
 const PAGE_METHODS: readonly Method[] = [
   ...SHARED,
   { name: 'allocPages', parameters: [number('count'), maybe('align')], valid: () => [2, 8192] },
-  { name: 'allocPagesAt', parameters: [number('base'), number('count'), maybe('align')], valid: () => [MiB(1) + 65_536, 2, 8192] },
+  {
+    name: 'allocPagesAt',
+    parameters: [number('base'), number('count'), maybe('align')],
+    valid: () => [MiB(1) + 65_536, 2, 8192],
+  },
   { name: 'deallocPages', parameters: [number('pos'), maybe('count')], valid: (p) => [p, 2] },
   { name: 'isLive', parameters: [{ name: 'pos', is: 'any number' }], valid: (p) => [p] },
   { name: 'view', parameters: [number('pos'), maybe('length')], valid: (p) => [p, 64] },
 ];
 
 const ID_METHODS: readonly Method[] = [
-  ...SHARED.map((method) => (method.name === 'addMemory' ? { ...method, valid: () => [2000, 100] } : method)),
+  ...SHARED.map((method) =>
+    method.name === 'addMemory' ? { ...method, valid: () => [2000, 100] } : method,
+  ),
   { name: 'allocId', parameters: [maybe('count'), maybe('align')], valid: () => [2, 2] },
   { name: 'allocFixedId', parameters: [number('id')], valid: () => [900] },
   { name: 'deallocId', parameters: [number('start'), maybe('count')], valid: (p) => [p, 3] },
@@ -85,7 +107,8 @@ interface Target {
   readonly block: number;
 }
 
-const targetOf = (allocator: BaseAllocator, block: number): Target => ({ allocator, block }) as unknown as Target;
+const targetOf = (allocator: BaseAllocator, block: number): Target =>
+  ({ allocator, block }) as unknown as Target;
 
 const SUBJECTS = [
   ...BYTE_KINDS.map((kind) => ({
@@ -96,13 +119,19 @@ const SUBJECTS = [
       allocator.alloc(100);
       return targetOf(allocator, allocator.alloc(4096, 4096));
     },
-    fresh: () => new { buddy: BuddyByteAllocator, tlsf: TlsfByteAllocator, slab: SlabByteAllocator }[kind](),
+    fresh: () =>
+      new { buddy: BuddyByteAllocator, tlsf: TlsfByteAllocator, slab: SlabByteAllocator }[kind](),
   })),
   {
     kind: 'bitmap',
     methods: PAGE_METHODS,
     make: () => {
-      const allocator = createAllocator({ kind: 'bitmap', size: MiB(1), memory: true, capacityBytes: MiB(256) });
+      const allocator = createAllocator({
+        kind: 'bitmap',
+        size: MiB(1),
+        memory: true,
+        capacityBytes: MiB(256),
+      });
       return targetOf(allocator, allocator.allocPages(2));
     },
     fresh: () => new BitmapPageAllocator({ memory: true }),
@@ -140,7 +169,9 @@ function attack(target: Target, method: Method, at: number, value: unknown): unk
 /** A throw that says what a wrong type is. */
 function expectTypeError(error: unknown, context: string): void {
   expect(error, context).toBeInstanceOf(TypeError);
-  expect((error as { code?: string }).code, `${context}: ${String((error as Error).message)}`).toBe('ERR_INVALID_ARG_TYPE');
+  expect((error as { code?: string }).code, `${context}: ${String((error as Error).message)}`).toBe(
+    'ERR_INVALID_ARG_TYPE',
+  );
 }
 
 describe.each(SUBJECTS)('kind $kind', ({ methods, make, fresh }) => {
@@ -206,7 +237,8 @@ describe.each(SUBJECTS)('kind $kind', ({ methods, make, fresh }) => {
       const { allocator, block } = make();
       const { parameters } = method;
       allocator.close();
-      const call = (args: unknown[]) => () => (allocator[method.name] as (...args: unknown[]) => unknown)(...args);
+      const call = (args: unknown[]) => () =>
+        (allocator[method.name] as (...args: unknown[]) => unknown)(...args);
       parameters.forEach((parameter, at) => {
         if (parameter.is !== 'number') return;
         const bad = method.valid(block).with(at, -1);
@@ -229,7 +261,8 @@ describe('options', () => {
 
   it.each(CONSTRUCTORS)('are checked by new $Class.name', ({ Class, keys }) => {
     const make = (options: unknown) => () => new Class(options as object);
-    for (const value of [null, 1, 1n, 'x', true, Symbol('x'), () => 1]) expectWrongType('options', make(value));
+    for (const value of [null, 1, 1n, 'x', true, Symbol('x'), () => 1])
+      expectWrongType('options', make(value));
     expectRefusal('ERR_INVALID_PARAM', /unknown key "size"/, make({ size: 1 }));
     for (const key of keys) {
       for (const hostile of NO_NUMBERS) {
@@ -239,25 +272,42 @@ describe('options', () => {
         calls += 1;
       }
       if (key === 'memory') continue;
-      for (const value of BAD_NUMBERS) expectRefusal('ERR_INVALID_PARAM', /./, make({ [key]: value }));
+      for (const value of BAD_NUMBERS)
+        expectRefusal('ERR_INVALID_PARAM', /./, make({ [key]: value }));
     }
-    expectWrongType('options', make(NO_NUMBERS.find(({ name }) => name === 'a revoked Proxy')?.make({ close: () => undefined })));
+    expectWrongType(
+      'options',
+      make(
+        NO_NUMBERS.find(({ name }) => name === 'a revoked Proxy')?.make({ close: () => undefined }),
+      ),
+    );
   });
 
-  it.each(['buddy', 'tlsf', 'slab', 'bitmap', 'id'] as const)('are checked by createAllocator, kind %s', (kind) => {
-    const make = (more: object) => () => createAllocator({ kind, size: MiB(1), ...more } as { kind: 'bitmap'; size: number });
-    const keys = ['start', 'size', ...(kind === 'bitmap' ? ['pageSize', 'capacityBytes'] : [])];
-    for (const key of keys) {
-      for (const hostile of NO_NUMBERS) {
-        expectWrongType(`options.${key}`, make({ [key]: hostile.make({ close: () => undefined }) }));
-        calls += 1;
+  it.each(['buddy', 'tlsf', 'slab', 'bitmap', 'id'] as const)(
+    'are checked by createAllocator, kind %s',
+    (kind) => {
+      const make = (more: object) => () =>
+        createAllocator({ kind, size: MiB(1), ...more } as { kind: 'bitmap'; size: number });
+      const keys = ['start', 'size', ...(kind === 'bitmap' ? ['pageSize', 'capacityBytes'] : [])];
+      for (const key of keys) {
+        for (const hostile of NO_NUMBERS) {
+          expectWrongType(
+            `options.${key}`,
+            make({ [key]: hostile.make({ close: () => undefined }) }),
+          );
+          calls += 1;
+        }
+        for (const value of BAD_NUMBERS) {
+          expectRefusal(
+            'ERR_INVALID_PARAM',
+            new RegExp(String(value).replaceAll(/[+.]/gu, String.raw`\$&`)),
+            make({ [key]: value }),
+          );
+          calls += 1;
+        }
       }
-      for (const value of BAD_NUMBERS) {
-        expectRefusal('ERR_INVALID_PARAM', new RegExp(String(value).replaceAll(/[+.]/gu, String.raw`\$&`)), make({ [key]: value }));
-        calls += 1;
-      }
-    }
-  });
+    },
+  );
 
   it('are not taken from a polluted prototype', () => {
     const prototype = Object.prototype as { memory?: unknown; start?: unknown };
@@ -318,15 +368,23 @@ describe('a program that comes in between', () => {
   it('claims a batch of any length', () => {
     const allocator = bytesOf('slab');
     expectWrongType('positions[0]', () => allocator.deallocMany({ length: 2 ** 50 }));
-    expectRefusal('ERR_INVALID_PARAM', /length.*Infinity/, () => allocator.deallocMany({ length: Infinity }));
-    expectWrongType('positions', () => allocator.deallocMany(new BigInt64Array(2) as unknown as number[]));
+    expectRefusal('ERR_INVALID_PARAM', /length.*Infinity/, () =>
+      allocator.deallocMany({ length: Infinity }),
+    );
+    expectWrongType('positions', () =>
+      allocator.deallocMany(new BigInt64Array(2) as unknown as number[]),
+    );
   });
 
   it('asks for more blocks than an array can name', () => {
     const allocator = createAllocator({ kind: 'tlsf', size: 2 ** 40, memory: false });
-    const error = expectRefusal('ERR_NO_MEMORY', /./, () => allocator.allocMany(1, 2 ** 39 + 2 ** 38));
+    const error = expectRefusal('ERR_NO_MEMORY', /./, () =>
+      allocator.allocMany(1, 2 ** 39 + 2 ** 38),
+    );
     expect(error.requested).toBe(2 ** 39 + 2 ** 38);
-    expectRefusal('ERR_INVALID_PARAM', /size \* count/, () => allocator.allocMany(2 ** 30, 2 ** 30));
+    expectRefusal('ERR_INVALID_PARAM', /size \* count/, () =>
+      allocator.allocMany(2 ** 30, 2 ** 30),
+    );
     expect(allocator.check()).toBe(0);
   });
 

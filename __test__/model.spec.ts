@@ -63,12 +63,18 @@ function fill(allocator: Bytes, pos: number, tag: number): void {
 function verify(allocator: Bytes, pos: number, length: number, tag: number): void {
   const view = allocator.view(pos, length);
   for (let index = 0; index < length; index += 1) {
-    if (view[index] !== tag) throw new Error(`byte ${index} of ${pos} is ${view[index]}, not ${tag}`);
+    if (view[index] !== tag)
+      throw new Error(`byte ${index} of ${pos} is ${view[index]}, not ${tag}`);
   }
 }
 
 /** Runs `attempt`; `undefined` when there was no memory, which must then be true. */
-function orNoMemory(allocator: Bytes, oracle: Oracle, size: number, attempt: () => number): number | undefined {
+function orNoMemory(
+  allocator: Bytes,
+  oracle: Oracle,
+  size: number,
+  attempt: () => number,
+): number | undefined {
   try {
     return attempt();
   } catch (error) {
@@ -141,7 +147,13 @@ describe.each(BYTE_KINDS)('kind %s', (kind) => {
     }
     const seen = new Map<number, number>();
     allocator.walk((pos, size) => seen.set(pos, size));
-    expect(seen).toEqual(new Map([...oracle.live].map(([pos, { size }]) => [pos, size] as const).toSorted(([a], [b]) => a - b)));
+    expect(seen).toEqual(
+      new Map(
+        [...oracle.live]
+          .map(([pos, { size }]) => [pos, size] as const)
+          .toSorted(([a], [b]) => a - b),
+      ),
+    );
     for (const [pos, block] of oracle.live) verify(allocator, pos, block.size, block.tag);
     allocator.deallocMany([...oracle.live.keys()]);
     expect(allocator.stats()).toMatchObject({ used: 0, requested: 0, blocks: 0 });
@@ -160,7 +172,8 @@ describe('kind bitmap', () => {
     const live = new Map<number, number>();
     const firstFit = (count: number, align: number): number | undefined => {
       for (let page = 0; page + count <= pages; page += 1) {
-        if ((start + page * 4096) % align === 0 && !held.subarray(page, page + count).includes(1)) return page;
+        if ((start + page * 4096) % align === 0 && !held.subarray(page, page + count).includes(1))
+          return page;
       }
       return undefined;
     };
@@ -205,7 +218,8 @@ describe('kind id', () => {
       const count = random.chance(1, 2) ? 1 : random.size(16);
       if (random.chance(11, 20)) {
         let expected = 0;
-        while (expected + count <= size && held.subarray(expected, expected + count).includes(1)) expected += 1;
+        while (expected + count <= size && held.subarray(expected, expected + count).includes(1))
+          expected += 1;
         if (expected + count > size) {
           expect(() => allocator.allocId(count)).toThrow(AllocError);
         } else {

@@ -20,7 +20,9 @@ function expectTrueLargestFree(target: {
 }): void {
   const { largestFree, used } = target.stats();
   if (largestFree > 0) target.take(largestFree)();
-  const error = expectRefusal('ERR_NO_MEMORY', new RegExp(`${largestFree}`), () => target.take(largestFree + 1));
+  const error = expectRefusal('ERR_NO_MEMORY', new RegExp(`${largestFree}`), () =>
+    target.take(largestFree + 1),
+  );
   expect(error.requested).toBe(largestFree + 1);
   expect(target.stats().used).toBe(used);
 }
@@ -34,7 +36,11 @@ const ofBytes = (allocator: Bytes) => ({
 });
 
 /** Allocates until there is no more, of random sizes; returns what it got. */
-function exhaust(take: (size: number) => () => void, random: Random, sizeMax: number): (() => void)[] {
+function exhaust(
+  take: (size: number) => () => void,
+  random: Random,
+  sizeMax: number,
+): (() => void)[] {
   const blocks: (() => void)[] = [];
   for (let misses = 0; misses < 3;) {
     try {
@@ -81,33 +87,36 @@ describe.each(BYTE_KINDS)('kind %s', (kind) => {
 });
 
 describe('kinds bitmap and id', () => {
-  it.each(['bitmap', 'id'] as const)('%s gives everything back, and largestFree is true', (kind) => {
-    const random = new Random(seedOf(`regain ${kind}`, 0xa7));
-    const pages = pagesOf(MiB(4), false);
-    const ids = idsOf(1024);
-    const target =
-      kind === 'bitmap'
-        ? {
-            stats: () => pages.stats(),
-            take: (count: number) => {
-              const pos = pages.allocPages(count);
-              return () => pages.deallocPages(pos);
-            },
-          }
-        : {
-            stats: () => ids.stats(),
-            take: (count: number) => {
-              const id = ids.allocId(count);
-              return () => ids.deallocId(id);
-            },
-          };
-    for (let cycle = 0; cycle < CYCLES; cycle += 1) {
-      const blocks = exhaust(target.take, random, 32);
-      while (blocks.length > 0) {
-        expectTrueLargestFree(target);
-        for (const free of blocks.splice(0, 1 + (blocks.length >> 2))) free();
+  it.each(['bitmap', 'id'] as const)(
+    '%s gives everything back, and largestFree is true',
+    (kind) => {
+      const random = new Random(seedOf(`regain ${kind}`, 0xa7));
+      const pages = pagesOf(MiB(4), false);
+      const ids = idsOf(1024);
+      const target =
+        kind === 'bitmap'
+          ? {
+              stats: () => pages.stats(),
+              take: (count: number) => {
+                const pos = pages.allocPages(count);
+                return () => pages.deallocPages(pos);
+              },
+            }
+          : {
+              stats: () => ids.stats(),
+              take: (count: number) => {
+                const id = ids.allocId(count);
+                return () => ids.deallocId(id);
+              },
+            };
+      for (let cycle = 0; cycle < CYCLES; cycle += 1) {
+        const blocks = exhaust(target.take, random, 32);
+        while (blocks.length > 0) {
+          expectTrueLargestFree(target);
+          for (const free of blocks.splice(0, 1 + (blocks.length >> 2))) free();
+        }
+        expect(target.stats()).toMatchObject({ used: 0, largestFree: 1024 });
       }
-      expect(target.stats()).toMatchObject({ used: 0, largestFree: 1024 });
-    }
-  });
+    },
+  );
 });

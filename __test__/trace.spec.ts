@@ -6,17 +6,26 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 
 import { describe, expect, it } from 'vitest';
 
+import { createAllocator, features, MiB } from '../index.ts';
+import type { ByteAllocator } from '../index.ts';
 import { importLog } from '../src/trace/import.ts';
 import { readTrace, writeTrace } from '../src/trace/format.ts';
 import type { Trace, TraceEvent } from '../src/trace/format.ts';
 import { Histogram } from '../src/trace/histogram.ts';
-import { record } from '../src/trace/record.ts';
-import { replay } from '../src/trace/replay.ts';
+import { record as recordTarget } from '../src/trace/record.ts';
+import type { Recording } from '../src/trace/record.ts';
+import { replay as replayOn } from '../src/trace/replay.ts';
+import type { ReplayOptions, ReplayReport } from '../src/trace/replay.ts';
 import { ToyAllocator } from './support/toy-allocator.ts';
 import type { ToyFault } from './support/toy-allocator.ts';
 
 const TORTURE = process.env['HEAPWRIGHT_TORTURE'] === '1';
 const SEED = Number(process.env['HEAPWRIGHT_SEED'] ?? 20_261_121);
+
+// The toy has what a replay and a recording use, and no more.
+const replay = (trace: Trace, target: object, options?: ReplayOptions): ReplayReport =>
+  replayOn(trace, target as never, options);
+const record = (target: object): Recording => recordTarget(target as never);
 
 function file(name: string): Uint8Array {
   return readFileSync(new URL(`../traces/${name}.hwt.gz`, import.meta.url));
@@ -543,6 +552,99 @@ describe('record', () => {
       expect(errorOf(() => record(target as never)).code).toBe('ERR_INVALID_ARG_TYPE');
     }
   });
+});
+
+const BYTE_KINDS = (['tlsf', 'slab', 'two-level', 'buddy'] as const).filter((kind) =>
+  features().kinds.includes(kind),
+);
+const open = (kind: (typeof BYTE_KINDS)[number]): ByteAllocator =>
+  createAllocator({ kind, start: MiB(64), size: MiB(64) } as never);
+
+describe.each(BYTE_KINDS)('%s under traces', (kind) => {
+  // buddy takes seconds for the two traces with many small blocks; those are for the torture run.
+  const names = [
+    'cc1',
+    'git-log',
+    'sqlite',
+    ...(kind !== 'buddy' || TORTURE ? ['jq', 'python-json'] : []),
+  ];
+
+  it.each(names)('serves %s with every byte where it was put', (name) => {
+    using allocator = open(kind);
+    const trace = readTrace(file(name));
+    const report = replay(trace, allocator, { verify: true, sampleEvery: 5000 });
+    expect(report).toMatchObject({
+      kind,
+      failures: 0,
+      events: trace.events,
+      complete: true,
+      verified: true,
+    });
+    expect(report.peakRequested).toBe(trace.peakBytes);
+    expect(report.peakUsed).toBeGreaterThanOrEqual(trace.peakBytes);
+    expect(report.peakUsed).toBe(allocator.stats().peakUsed);
+    expect(report.peakSpan).toBeGreaterThanOrEqual(trace.peakBytes);
+    expect(allocator.check()).toBe(report.blocksLeft);
+    for (const sample of report.samples)
+      expect(sample.used).toBeGreaterThanOrEqual(sample.requested);
+  });
+
+  it('gives the trace of a replay back when it is recorded', () => {
+    using allocator = open(kind);
+    const trace = readTrace(file('git-log'));
+    const recording = record(allocator);
+    replay(trace, allocator);
+    expect(Buffer.compare(writeTrace(recording.stop()), writeTrace(trace))).toBe(0);
+  });
+
+  it('records batches, alignments and zeroing, one event a block', () => {
+    using allocator = open(kind);
+    const recording = record(allocator);
+    const many = allocator.allocMany(48, 3);
+    const aligned = allocator.alloc(100, 4096);
+    const zeroed = allocator.allocZeroed(10);
+    allocator.deallocMany(many);
+    allocator.dealloc(aligned, 100, 4096);
+    const grown = allocator.realloc(zeroed, 5000);
+    expect(() => allocator.dealloc(many[0] as number)).toThrow('not live');
+    allocator.dealloc(grown);
+    expect([...recording.stop()]).toEqual([
+      ...[0, 1, 2].map((id) => ({ op: 'alloc', id, size: 48 })),
+      { op: 'alloc', id: 3, size: 100, align: 4096 },
+      { op: 'alloc', id: 4, size: 10, zeroed: true },
+      ...[0, 1, 2, 3].map((id) => ({ op: 'free', id })),
+      { op: 'realloc', id: 4, size: 5000 },
+      { op: 'free', id: 4 },
+    ]);
+  });
+
+  it('counts what a range that is too small cannot serve', () => {
+    using allocator = createAllocator({ kind, start: MiB(2), size: MiB(1) } as never) as ReturnType<
+      typeof open
+    >;
+    const report = replay(readTrace(file('git-log')), allocator, { verify: true });
+    expect(report.failures).toBe(allocator.stats().failures);
+    expect(report.failures).toBeGreaterThan(0);
+    expect(report.peakSpan).toBeLessThanOrEqual(MiB(1));
+    expect(report.blocksLeft).toBe(allocator.check());
+  });
+
+  it('needs memory to verify, and says so', () => {
+    using allocator = createAllocator({ kind, size: MiB(1), memory: false } as never) as ReturnType<
+      typeof open
+    >;
+    const trace = readTrace(writeTrace(someEvents(50, SEED)));
+    expect(errorOf(() => replay(trace, allocator, { verify: true })).code).toBe('ERR_UNSUPPORTED');
+    expect(replay(trace, allocator).failures).toBe(0);
+  });
+});
+
+it('refuses to replay on or record what is closed', () => {
+  const allocator = createAllocator({ kind: 'tlsf', size: MiB(1) });
+  allocator.close();
+  const trace = readTrace(writeTrace(someEvents(5, SEED)));
+  expect(errorOf(() => replay(trace, allocator)).code).toBe('ERR_CLOSED');
+  expect(errorOf(() => record(allocator)).code).toBe('ERR_CLOSED');
 });
 
 describe('importLog', () => {

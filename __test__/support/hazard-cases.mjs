@@ -92,7 +92,18 @@ export const cases = [
         (api, t) => {
           const a = bytes(api, kind);
           const p = a.alloc(4096);
-          for (const wrong of [1, 8, p + 1, p + 8, p + 64, p - 8, p - 16, MiB - 8, 2 * MiB, 2 ** 53 - 1]) {
+          for (const wrong of [
+            1,
+            8,
+            p + 1,
+            p + 8,
+            p + 64,
+            p - 8,
+            p - 16,
+            MiB - 8,
+            2 * MiB,
+            2 ** 53 - 1,
+          ]) {
             t.refuses(a, 'ERR_NOT_ALLOCATED', t.hex(wrong), () => a.dealloc(wrong));
           }
           a.dealloc(p);
@@ -212,7 +223,10 @@ export const cases = [
           const { buffer } = a.view(blocks[0]);
           for (const p of blocks) a.dealloc(p);
           a.alloc(4096);
-          t.ok(new Uint8Array(buffer).every((byte) => byte === 0), 'metadata in the data mapping');
+          t.ok(
+            new Uint8Array(buffer).every((byte) => byte === 0),
+            'metadata in the data mapping',
+          );
         },
       ],
       [
@@ -249,7 +263,11 @@ export const cases = [
         'AX12',
         `${kind}: use before init`,
         (api, t) => {
-          const Class = { buddy: 'BuddyByteAllocator', tlsf: 'TlsfByteAllocator', slab: 'SlabByteAllocator' }[kind];
+          const Class = {
+            buddy: 'BuddyByteAllocator',
+            tlsf: 'TlsfByteAllocator',
+            slab: 'SlabByteAllocator',
+          }[kind];
           const a = new api[Class]();
           t.throws('ERR_CLOSED', 'init', () => a.alloc(64));
           t.throws('ERR_CLOSED', 'init', () => a.dealloc(MiB));
@@ -299,7 +317,13 @@ export const cases = [
             const old = a.view(p).slice(0, kept);
             const was = p;
             p = a.realloc(p, size);
-            t.ok(a.view(p).slice(0, kept).every((byte, n) => byte === old[n]), `lost at ${size}`);
+            t.ok(
+              a
+                .view(p)
+                .slice(0, kept)
+                .every((byte, n) => byte === old[n]),
+              `lost at ${size}`,
+            );
             if (p !== was) t.throws('ERR_NOT_ALLOCATED', t.hex(was), () => a.dealloc(was));
           }
           const old = a.view(p).slice();
@@ -494,7 +518,8 @@ export const cases = [
     'one page, aligned',
     (api, t) => {
       const a = pagesOf(api, 2048, { start: MiB + 4096 });
-      for (const align of [MiB, 64 * KiB, 8192, 2 * MiB]) t.equal(a.allocPages(1, align) % align, 0);
+      for (const align of [MiB, 64 * KiB, 8192, 2 * MiB])
+        t.equal(a.allocPages(1, align) % align, 0);
     },
   ],
   [
@@ -512,7 +537,9 @@ export const cases = [
     'ranges above the map and below one page',
     (api, t) => {
       t.throws('ERR_CAPACITY', '268435456 pages', () => pagesOf(api, 2 ** 28 + 1));
-      t.throws('ERR_INVALID_PARAM', '100', () => api.createAllocator({ kind: 'bitmap', size: 100 }));
+      t.throws('ERR_INVALID_PARAM', '100', () =>
+        api.createAllocator({ kind: 'bitmap', size: 100 }),
+      );
       t.throws('ERR_INVALID_PARAM', '0', () => pagesOf(api, 0));
       const small = api.withFeatures('bitmap', 'page-alloc-256m').createAllocator;
       t.throws('ERR_FEATURE_DISABLED', 'page-alloc-4g', () => small({ kind: 'bitmap', size: GiB }));
@@ -616,7 +643,7 @@ export const cases = [
   ],
   [
     'AX14',
-    'a recycled id is the new owner\'s; freed twice it is nobody\'s',
+    "a recycled id is the new owner's; freed twice it is nobody's",
     (api, t) => {
       const a = idsOf(api);
       const id = a.allocId();

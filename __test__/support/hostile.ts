@@ -23,7 +23,10 @@ const detached = (): Float64Array => {
 };
 
 const shrunk = (): Float64Array => {
-  const Resizable = ArrayBuffer as unknown as new (length: number, options: object) => ArrayBuffer & { resize(length: number): void };
+  const Resizable = ArrayBuffer as unknown as new (
+    length: number,
+    options: object,
+  ) => ArrayBuffer & { resize(length: number): void };
   const buffer = new Resizable(64, { maxByteLength: 128 });
   const array = new Float64Array(buffer, 32, 4);
   buffer.resize(8);
@@ -36,7 +39,21 @@ const thrower = (): never => {
 
 /** Numbers that are no safe integers from 0: `ERR_INVALID_PARAM` wherever a number is due. */
 export const BAD_NUMBERS: readonly number[] = [
-  NaN, -1, 0.5, 1.5, -0.5, 2 ** 53, 2 ** 53 + 2, 2 ** 63, 2 ** 64, 1e308, Infinity, -Infinity, -(2 ** 53), 5e-324, -(2 ** 31),
+  NaN,
+  -1,
+  0.5,
+  1.5,
+  -0.5,
+  2 ** 53,
+  2 ** 53 + 2,
+  2 ** 63,
+  2 ** 64,
+  1e308,
+  Infinity,
+  -Infinity,
+  -(2 ** 53),
+  5e-324,
+  -(2 ** 31),
 ];
 
 /** Numbers that are fine as such, and may or may not be fine where they are passed. */
@@ -78,5 +95,11 @@ export const NO_NUMBERS: readonly Hostile[] = [
 
 /** Codes that an odd but well-typed number may end in. */
 export const ODD_CODES: readonly AllocErrorCode[] = [
-  'ERR_INVALID_PARAM', 'ERR_NOT_ALLOCATED', 'ERR_NO_MEMORY', 'ERR_SIZE_MISMATCH', 'ERR_CAPACITY', 'ERR_MEMORY_OVERLAP', 'ERR_FEATURE_DISABLED',
+  'ERR_INVALID_PARAM',
+  'ERR_NOT_ALLOCATED',
+  'ERR_NO_MEMORY',
+  'ERR_SIZE_MISMATCH',
+  'ERR_CAPACITY',
+  'ERR_MEMORY_OVERLAP',
+  'ERR_FEATURE_DISABLED',
 ];

@@ -30,8 +30,13 @@ import type { NamedTrace } from './trace-files.ts';
 const SIZE_MIN = 64 * 2 ** 20;
 /** The slab family ends at 4 GiB, and its range starts at 1 MiB. */
 const SLAB_SIZE_MAX = 4 * 2 ** 30 - 2 ** 20;
+/** Pictures along a trace; the slider of the report has as many steps. */
+const MAP_FRAMES = 48;
 const WARM_UP_EVENTS = 20_000;
 const LIMIT_SECONDS = 120;
+const REPEAT = 3;
+/** A replay that took longer than this is not repeated: its time is its own, not the machine's. */
+const REPEAT_MS_MAX = 3000;
 
 /** Where the main job leaves its files. */
 const OUTPUT_FOLDER = '.heapwright';
@@ -81,6 +86,11 @@ FILE may be the bare name of one of the five, like sqlite.`,
     verify: { type: 'boolean', summary: 'Tag every block and check it when it is freed or moved' },
     report: { type: 'string', value: 'FILE.html', summary: 'Write the HTML report there' },
     samples: { type: 'string', value: 'N', summary: 'Samples along each trace (default 500)' },
+    repeat: {
+      type: 'string',
+      value: 'N',
+      summary: `Runs of each replay; the fastest is shown (default ${REPEAT}, slow ones run once)`,
+    },
     'limit-seconds': {
       type: 'string',
       value: 'SECONDS',
@@ -106,19 +116,21 @@ interface Plan {
   readonly size: number | undefined;
   readonly verify: boolean;
   readonly samples: number;
+  readonly repeat: number;
   readonly limitSeconds: number;
   readonly jsonFile: string | undefined;
   readonly reportFile: string | undefined;
 }
 
 function planOf(values: OptionValues, isMainJob: boolean): Plan {
-  const { kind, size, samples, 'limit-seconds': limit, json, report } = values;
+  const { kind, size, samples, repeat, 'limit-seconds': limit, json, report } = values;
   // Values first, then the binary: a typo should not need one to be told.
   const wanted = typeof kind === 'string' ? parseChoices(kind, 'kind', BYTE_KIND_NAMES) : undefined;
   const plan = {
     size: typeof size === 'string' ? parseSize(size, '--size') : undefined,
     verify: values['verify'] === true,
     samples: typeof samples === 'string' ? Math.ceil(parsePositive(samples, '--samples')) : 500,
+    repeat: typeof repeat === 'string' ? Math.ceil(parsePositive(repeat, '--repeat')) : REPEAT,
     limitSeconds:
       typeof limit === 'string' ? parsePositive(limit, '--limit-seconds') : LIMIT_SECONDS,
     jsonFile: fileOf(json, isMainJob, 'replay.json'),
@@ -191,14 +203,31 @@ function replayCell(
   const { name, trace } = named;
   const size = plan.size ?? defaultSize(trace, kind);
   warmUp(trace, kind, size);
+  let best: ReplayReport | undefined;
+  for (let run = 1; run <= plan.repeat; run++) {
+    const began = performance.now();
+    progress.start(`${name} on ${kind}${plan.repeat > 1 ? `, run ${run}` : ''}`);
+    const report = replayOnce(named, kind, size, plan, progress);
+    if (best === undefined || report.nsPerEvent < best.nsPerEvent) best = report;
+    if (performance.now() - began > REPEAT_MS_MAX) break;
+  }
+  return best as ReplayReport;
+}
+
+function replayOnce(
+  { name, trace }: NamedTrace,
+  kind: ByteKind,
+  size: number,
+  plan: Plan,
+  progress: Progress,
+): ReplayReport {
   const target = openTarget(kind, size);
-  progress.start(`${name} on ${kind}`);
   try {
     return replay(trace, target, {
       trace: name,
       verify: plan.verify,
       sampleEvery: Math.max(1, Math.ceil(trace.events / plan.samples)),
-      mapFrames: 48,
+      mapFrames: MAP_FRAMES,
       limitSeconds: plan.limitSeconds,
       onProgress: (done, total) => progress.update(done, total),
     });

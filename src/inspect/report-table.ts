@@ -36,6 +36,7 @@ export const REPORT_COLUMNS: readonly ReportColumn[] = [
 export const REPORT_LEGEND: readonly string[] = [
   'ns/event, p50 … max: time of one call, the crossing from JavaScript included.',
   'asked, used: most bytes that live blocks asked for, and were granted. span: what the range had to hold.',
+  'A row is one run, the fastest of those made; a busy machine shows in max and in ns/event.',
   'frag: share of the span beyond what was asked for at the peak.',
 ];
 

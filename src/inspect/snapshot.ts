@@ -129,7 +129,7 @@ const MAP_CELLS = 1024;
  * @throws {@link AllocError} `ERR_CLOSED`; `TypeError` for what is neither.
  * @remarks Time: one `walk()`.
  */
-export function snapshot(target: object, options?: SnapshotOptions): Snapshot {
+export function snapshot(target: { stats(): object }, options?: SnapshotOptions): Snapshot {
   const { blocks: withBlocks } = copyOptions(options, 'options', ['blocks']);
   isBooleanOrLeftOut(withBlocks, 'options.blocks');
   if (

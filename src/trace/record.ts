@@ -19,6 +19,7 @@ import { BlockIds } from './block-ids.ts';
 import { OP, readTrace, TraceEncoder } from './format.ts';
 import type { Trace } from './format.ts';
 import { isByteAllocatorLike, isHeapLike } from './target.ts';
+import type { TraceTarget } from './target.ts';
 
 /** A recording that runs. */
 export interface Recording {
@@ -310,7 +311,7 @@ const recorded = new WeakSet<object>();
  * @remarks 10 to 30 ns per event while it runs; 8 bytes per event, and 4 bytes per granule of the span
  * that is touched. Pools made before the recording began are not seen, those asked for later are.
  */
-export function record(target: object): Recording {
+export function record(target: TraceTarget): Recording {
   const isHeap = typeof target === 'object' && target !== null && isHeapLike(target);
   if (!isHeap && !(typeof target === 'object' && target !== null && isByteAllocatorLike(target))) {
     throw invalidType('target', 'a byte allocator or a Heap', target);

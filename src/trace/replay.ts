@@ -30,7 +30,7 @@ import { Occupancy } from './occupancy.ts';
 import type { HeapMap } from './occupancy.ts';
 import { findNonZero, findTagFault, writeTag } from './tags.ts';
 import { targetOf } from './target.ts';
-import type { ReplayTarget } from './target.ts';
+import type { ReplayTarget, TraceTarget } from './target.ts';
 
 /** Options of {@link replay}. */
 export interface ReplayOptions {
@@ -129,7 +129,11 @@ const LOOK_EVERY = 256;
  * target without memory; whatever the target throws that is not a refusal to allocate.
  * @remarks About 150 ns per event beside the target's own time; with `verify` 1 ns per byte more.
  */
-export function replay(trace: Trace, target: object, options: ReplayOptions = {}): ReplayReport {
+export function replay(
+  trace: Trace,
+  target: TraceTarget,
+  options: ReplayOptions = {},
+): ReplayReport {
   const checked = checkOptions(options);
   const packed = packTrace(trace);
   return new Replay(packed, targetOf(target), checked).run();

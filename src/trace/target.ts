@@ -11,6 +11,7 @@
  *
  * Targets are told apart by their methods, not by class, so that this file needs no binary.
  */
+import type { ByteAllocator } from '../byte-family.ts';
 import { AllocError, invalidType } from '../errors.ts';
 
 /** The calls of a byte allocator or a Heap that a replay makes. */
@@ -39,6 +40,22 @@ interface AnyTarget extends BlockCalls {
   readonly ranges?: readonly { readonly start: number; readonly size: number }[];
   stats(): AnyStats;
 }
+
+/** What replaying, recording and inspecting need of a Heap. */
+export interface HeapLike {
+  readonly size: number;
+  alloc(size: number, align?: number): number;
+  allocZeroed(size: number, align?: number): number;
+  realloc(p: number, newSize: number): number;
+  free(p: number): void;
+  usableSize(p: number): number;
+  view(p: number, length?: number): Uint8Array;
+  pool(size: number, align?: number): object;
+  stats(): object;
+}
+
+/** What a trace can be replayed on and recorded from. */
+export type TraceTarget = ByteAllocator | HeapLike;
 
 /** A byte allocator or Heap, as a replay sees it. */
 export interface ReplayTarget {
@@ -73,11 +90,11 @@ export function isByteAllocatorLike(target: object): boolean {
 }
 
 /** Wraps `target`, or throws a `TypeError` if it is neither. */
-export function targetOf(target: object): ReplayTarget {
+export function targetOf(target: TraceTarget): ReplayTarget {
   const expected = 'a byte allocator or a Heap';
   if (typeof target !== 'object' || target === null) throw invalidType('target', expected, target);
-  if (isHeapLike(target)) return new HeapTarget(target as AnyTarget);
-  if (isByteAllocatorLike(target)) return new ByteTarget(target as AnyTarget);
+  if (isHeapLike(target)) return new HeapTarget(target as unknown as AnyTarget);
+  if (isByteAllocatorLike(target)) return new ByteTarget(target as unknown as AnyTarget);
   throw invalidType('target', expected, target);
 }
 
