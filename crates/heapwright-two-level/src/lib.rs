@@ -16,6 +16,10 @@
 //! The only unsafe code is in `sync.rs`: untouched zeroed atomics.
 
 #![deny(unsafe_code)]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "metadata is packed into words; every cast says beside it what bounds its value"
+)]
 
 mod buddy;
 mod global;
