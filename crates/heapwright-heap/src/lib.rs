@@ -6,6 +6,7 @@
 //! | `ledger.rs` | ranges, live table, counters and state of one allocator; judges every range and free |
 //! | `arena.rs` | the control and data mapping of one range |
 //! | `mirror.rs`, `page_mirror.rs`, `id_mirror.rs` | a byte, page or id allocator behind all that |
+//! | `sections.rs`, `buddy_mirror.rs`, `slab_cache_mirror.rs`, `two_level_mirror.rs` | the two-level engine, and its levels alone, behind the same |
 //! | `refusal.rs` | why a call was refused |
 //!
 //! Not here: the wrapped allocators (`heapwright-allocators` implements the traits of `heapwright-core`
@@ -13,16 +14,23 @@
 
 mod any_mirror;
 pub mod arena;
+mod buddy_mirror;
 mod id_mirror;
 mod ledger;
 pub mod live_table;
 mod mirror;
 mod page_mirror;
 mod refusal;
+mod sections;
+mod slab_cache_mirror;
+mod two_level_mirror;
 
 pub use any_mirror::AnyMirror;
+pub use buddy_mirror::BuddyMirror;
 pub use id_mirror::IdMirror;
 pub use ledger::{RANGE_END_MAX, Span, Stats};
 pub use mirror::{ByteRules, Mirror};
 pub use page_mirror::PageMirror;
 pub use refusal::{Outcome, Refusal};
+pub use slab_cache_mirror::SlabCacheMirror;
+pub use two_level_mirror::TwoLevelMirror;

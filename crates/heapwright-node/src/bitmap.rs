@@ -1,7 +1,6 @@
-//! The class behind `kind: 'bitmap'`, and the raw callbacks of pages.
+//! The class behind `kind: 'bitmap'`.
 //!
-//! Operands and results are in the control block; `h` is the handle in `control[0]`, and -1 stands for a
-//! count that the program left out. Sizes of ranges and alignments are bytes, counts are pages.
+//! Its operations are the raw callbacks of `pages.rs`, on the handle.
 
 use heapwright_allocators::BitmapPageAllocator;
 use heapwright_core::PageFamily;
@@ -10,9 +9,8 @@ use napi::{Env, Error};
 
 use crate::{
     buffer,
-    error::Answer,
-    family::{AnyPageMirror, Mirrored, family_class, with_pages},
-    raw::{Environment, integer},
+    family::{AnyPageMirror, Mirrored, family_class},
+    raw::integer,
 };
 
 impl<F: PageFamily> AnyPageMirror for PageMirror<F> {
@@ -50,41 +48,4 @@ family_class! {
     /// Owns a `BitmapPageAllocator` with its live table.
     NativeBitmap, new(page_size: f64, memory: bool, capacity_bytes: f64) => mirrored,
     totals: total_pages used_pages available_pages
-}
-
-/// `pageAlloc` [h, count, align] → [pos]
-#[inline]
-pub(crate) fn page_alloc(environment: &Environment) -> Answer {
-    let control = &environment.control;
-    let (count, align) = (control.integer(1)?, control.integer(2)?);
-    let pos = with_pages(environment, |mirror| mirror.alloc(count, align))?;
-    control.set_integer(1, pos);
-    Ok(())
-}
-
-/// `pageAllocAt` [h, base, count, align] → [pos]
-pub(crate) fn page_alloc_at(environment: &Environment) -> Answer {
-    let control = &environment.control;
-    let (base, count, align) = (control.integer(1)?, control.integer(2)?, control.integer(3)?);
-    let pos = with_pages(environment, |mirror| mirror.alloc_at(base, count, align))?;
-    control.set_integer(1, pos);
-    Ok(())
-}
-
-/// `pageDealloc` [h, pos, count | -1]
-#[inline]
-pub(crate) fn page_dealloc(environment: &Environment) -> Answer {
-    let control = &environment.control;
-    let (pos, count) = (control.integer(1)?, control.optional(2)?);
-    with_pages(environment, |mirror| mirror.dealloc(pos, count))
-}
-
-/// `pageLookup` [h, pos] → [count, align]
-pub(crate) fn page_lookup(environment: &Environment) -> Answer {
-    let control = &environment.control;
-    let pos = control.integer(1)?;
-    let block = with_pages(environment, |mirror| mirror.lookup(pos))?;
-    control.set_integer(1, block.size);
-    control.set_integer(2, block.align);
-    Ok(())
 }

@@ -17,6 +17,8 @@ use std::{
 };
 
 use heapwright_heap::{AnyMirror, Outcome, Refusal as HeapRefusal, Stats, live_table::Block};
+#[cfg(feature = "two-level")]
+use heapwright_heap::{BuddyMirror, SlabCacheMirror, TwoLevelMirror};
 use napi::sys;
 
 use crate::{
@@ -68,6 +70,15 @@ pub(crate) enum Mirrored {
     Bytes(Box<dyn ByteMirror>),
     Pages(Box<dyn AnyPageMirror>),
     Ids(Box<dyn AnyIdMirror>),
+    /// Pages by binary buddies in sections.
+    #[cfg(feature = "two-level")]
+    Buddy(Box<BuddyMirror>),
+    /// Slots over pages that the program brings.
+    #[cfg(feature = "two-level")]
+    SlabCache(Box<SlabCacheMirror>),
+    /// Bytes and pages at once.
+    #[cfg(feature = "two-level")]
+    TwoLevel(Box<TwoLevelMirror>),
 }
 
 impl Mirrored {
@@ -76,6 +87,12 @@ impl Mirrored {
             Self::Bytes(mirror) => &**mirror,
             Self::Pages(mirror) => &**mirror,
             Self::Ids(mirror) => &**mirror,
+            #[cfg(feature = "two-level")]
+            Self::Buddy(mirror) => &**mirror,
+            #[cfg(feature = "two-level")]
+            Self::SlabCache(mirror) => &**mirror,
+            #[cfg(feature = "two-level")]
+            Self::TwoLevel(mirror) => &**mirror,
         }
     }
 
@@ -84,6 +101,12 @@ impl Mirrored {
             Self::Bytes(mirror) => &mut **mirror,
             Self::Pages(mirror) => &mut **mirror,
             Self::Ids(mirror) => &mut **mirror,
+            #[cfg(feature = "two-level")]
+            Self::Buddy(mirror) => &mut **mirror,
+            #[cfg(feature = "two-level")]
+            Self::SlabCache(mirror) => &mut **mirror,
+            #[cfg(feature = "two-level")]
+            Self::TwoLevel(mirror) => &mut **mirror,
         }
     }
 }
@@ -117,6 +140,14 @@ impl Drop for Kept {
 /// Why the mirror refused, with what TypeScript needs for the message.
 #[cold]
 fn translate(refusal: HeapRefusal, mirror: &dyn AnyMirror) -> Refusal {
+    translate_with(refusal, || mirror.largest_free())
+}
+
+/// As [`translate`], where the largest request depends on the call.
+pub(crate) fn translate_with(
+    refusal: HeapRefusal,
+    largest_free: impl FnOnce() -> usize,
+) -> Refusal {
     match refusal {
         HeapRefusal::InvalidParam => Refusal::InvalidParam,
         HeapRefusal::MemoryOverlap { start, size } => {
@@ -124,7 +155,7 @@ fn translate(refusal: HeapRefusal, mirror: &dyn AnyMirror) -> Refusal {
         }
         HeapRefusal::NoMemory { requested, errno } => Refusal::NoMemory {
             requested: number(requested),
-            largest_free: number(mirror.largest_free()),
+            largest_free: number(largest_free()),
             errno,
         },
         HeapRefusal::NotAllocated => Refusal::NotAllocated,
@@ -184,6 +215,10 @@ pub(crate) fn with_bytes<R>(
         Mirrored::Bytes(mirror) => {
             body(&mut **mirror).map_err(|refusal| translate(refusal, &**mirror))
         }
+        #[cfg(feature = "two-level")]
+        Mirrored::TwoLevel(mirror) => {
+            body(&mut **mirror).map_err(|refusal| translate(refusal, &**mirror))
+        }
         _ => Err(Refusal::Unsupported),
     })
 }
@@ -198,8 +233,28 @@ pub(crate) fn with_pages<R>(
         Mirrored::Pages(mirror) => {
             body(&mut **mirror).map_err(|refusal| translate(refusal, &**mirror))
         }
+        #[cfg(feature = "two-level")]
+        Mirrored::Buddy(mirror) => {
+            body(&mut **mirror).map_err(|refusal| translate(refusal, &**mirror))
+        }
+        #[cfg(feature = "two-level")]
+        Mirrored::TwoLevel(mirror) => body(&mut **mirror).map_err(|refusal| {
+            let largest_free = mirror.largest_free_pages();
+            translate_with(refusal, || largest_free)
+        }),
         _ => Err(Refusal::Unsupported),
     })
+}
+
+/// Runs `body` on whatever `handle` names.
+#[cfg(feature = "two-level")]
+#[inline]
+pub(crate) fn with_mirrored<R>(
+    environment: &Environment,
+    handle: f64,
+    body: impl FnOnce(&mut Mirrored) -> Answer<R>,
+) -> Answer<R> {
+    with_family(environment, handle, |family| body(&mut family.mirrored))
 }
 
 /// Runs `body` on the id allocator that `control[0]` names.

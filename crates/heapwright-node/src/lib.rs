@@ -24,17 +24,21 @@ mod bitmap;
 #[cfg(feature = "buddy")]
 mod buddy;
 mod buffer;
-#[cfg(any(feature = "buddy", feature = "tlsf", feature = "slab"))]
+#[cfg(any(feature = "buddy", feature = "tlsf", feature = "slab", feature = "two-level"))]
 mod bytes;
 mod error;
 mod family;
 #[cfg(feature = "bitmap")]
 mod id;
+#[cfg(any(feature = "bitmap", feature = "two-level"))]
+mod pages;
 mod raw;
 #[cfg(feature = "slab")]
 mod slab;
 #[cfg(feature = "tlsf")]
 mod tlsf;
+#[cfg(feature = "two-level")]
+mod two_level;
 
 use std::fmt::Write as _;
 
@@ -85,14 +89,19 @@ pub fn module_exports(mut exports: Object<'_>, env: Env) -> napi::Result<()> {
     if std::env::var_os("HEAPWRIGHT_TEST_HOOKS").is_some_and(|value| value == "1") {
         raw::raw_callbacks!(raw_env, raw_exports; c"poisonForTest" => family::poison_for_test);
     }
-    #[cfg(any(feature = "buddy", feature = "tlsf", feature = "slab"))]
+    #[cfg(any(feature = "buddy", feature = "tlsf", feature = "slab", feature = "two-level"))]
     register_bytes(raw_env, raw_exports)?;
+    #[cfg(feature = "two-level")]
+    two_level::register(raw_env, raw_exports)?;
+    #[cfg(any(feature = "bitmap", feature = "two-level"))]
+    raw::raw_callbacks!(raw_env, raw_exports;
+        c"pageAlloc" => pages::page_alloc,
+        c"pageAllocAt" => pages::page_alloc_at,
+        c"pageDealloc" => pages::page_dealloc,
+        c"pageLookup" => pages::page_lookup,
+    );
     #[cfg(feature = "bitmap")]
     raw::raw_callbacks!(raw_env, raw_exports;
-        c"pageAlloc" => bitmap::page_alloc,
-        c"pageAllocAt" => bitmap::page_alloc_at,
-        c"pageDealloc" => bitmap::page_dealloc,
-        c"pageLookup" => bitmap::page_lookup,
         c"idAlloc" => id::id_alloc,
         c"idAllocFixed" => id::id_alloc_fixed,
         c"idDealloc" => id::id_dealloc,
@@ -101,7 +110,7 @@ pub fn module_exports(mut exports: Object<'_>, env: Env) -> napi::Result<()> {
     exports.set("layoutVersion", LAYOUT_VERSION)
 }
 
-#[cfg(any(feature = "buddy", feature = "tlsf", feature = "slab"))]
+#[cfg(any(feature = "buddy", feature = "tlsf", feature = "slab", feature = "two-level"))]
 fn register_bytes(env: napi::sys::napi_env, exports: napi::sys::napi_value) -> napi::Result<()> {
     raw::raw_callbacks!(env, exports;
         c"byteAlloc" => bytes::byte_alloc,

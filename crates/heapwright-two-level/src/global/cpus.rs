@@ -6,6 +6,7 @@
 use heapwright_core::{AllocError, AllocResult};
 
 use super::{Cpu, CpuId, CpuSlabs, GlobalAllocator};
+use crate::size_class::SizeClass;
 use crate::slab::{ListState, SlabId, SlabState};
 use crate::sync::{MutexGuard, Ordering, lock};
 
@@ -148,5 +149,19 @@ impl GlobalAllocator {
         let drained = self.drain_into(cpu, &mut slabs).pages;
         let empty = slabs.set.empty_slabs(&self.arena);
         drained + empty.into_iter().map(|id| self.return_slab(&mut slabs, id)).sum::<usize>()
+    }
+
+    /// Empty slabs of one class that `cpu` keeps.
+    pub fn empty_slabs(&self, cpu: CpuId, class: SizeClass) -> usize {
+        let (Ok(slot), true) = (self.cpu(cpu), class.index() < self.table.len()) else { return 0 };
+        lock(&slot.slabs).set.class(class).count(ListState::Empty) as usize
+    }
+
+    /// As [`trim`](Self::trim) for one class, without draining.
+    pub fn trim_class(&self, cpu: CpuId, class: SizeClass) -> usize {
+        let (Ok(slot), true) = (self.cpu(cpu), class.index() < self.table.len()) else { return 0 };
+        let mut slabs = lock(&slot.slabs);
+        let empty = slabs.set.empty_slabs_of(&self.arena, class);
+        empty.into_iter().map(|id| self.return_slab(&mut slabs, id)).sum()
     }
 }

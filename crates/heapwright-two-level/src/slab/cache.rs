@@ -241,6 +241,14 @@ impl SlabAllocator {
         slab.is_live(SlotBit::of(slot)).then(|| slab.shape().class)
     }
 
+    /// Address and bytes of the first slab that the `pages` pages from `base` touch.
+    pub fn slab_over(&self, base: usize, pages: usize) -> Option<(usize, usize)> {
+        let first = base / self.page_size;
+        let id = (first..first.checked_add(pages)?).find_map(|page| self.by_page.get(&page))?;
+        let slab = self.arena.get(*id);
+        Some((slab.base(), slab.shape().pages as usize * self.page_size))
+    }
+
     /// Figures by class.
     pub fn class_stats(&self) -> Vec<ClassStats> {
         let stats = |class| self.slabs.stats(&self.arena, &self.table, class);

@@ -200,6 +200,13 @@ impl SlabSet {
         empty
     }
 
+    /// The empty slabs of one class.
+    pub(crate) fn empty_slabs_of(&self, arena: &SlabArena, class: SizeClass) -> Vec<SlabId> {
+        let mut empty = Vec::new();
+        self.class(class).for_each(arena, ListState::Empty, |id, _| empty.push(id));
+        empty
+    }
+
     /// Figures of one class.
     pub(crate) fn stats(
         &self,
