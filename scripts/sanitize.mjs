@@ -77,7 +77,8 @@ export function counted(command, args, env) {
       );
       counts.failed += Number(specs?.[1] ?? 0);
       counts.passed += Number(specs?.[2] ?? 0);
-      if (/(ERROR|WARNING): (Address|Leak|Thread)Sanitizer/.test(line)) counts.reports += 1;
+      if (/ERROR: \w+Sanitizer|WARNING: ThreadSanitizer: (?!requested|failed)/.test(line))
+        counts.reports += 1;
     };
     for (const [stream, out] of [
       [child.stdout, process.stdout],

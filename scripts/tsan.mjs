@@ -21,8 +21,11 @@ const suppressions = join(root, 'scripts', whole ? 'tsan.supp' : 'tsan-std.supp'
 const build = setup(
   'tsan',
   `-Zsanitizer=thread${flags}`,
-  // The faults that some tests provoke are judged by their parents, not by the runtime.
-  { TSAN_OPTIONS: `suppressions=${suppressions} handle_segv=0 handle_sigbus=0` },
+  // The faults that some tests provoke are judged by their parents, not by the runtime, and memory
+  // that cannot be had is refused, as it is without the sanitizer.
+  {
+    TSAN_OPTIONS: `suppressions=${suppressions} handle_segv=0 handle_sigbus=0 allocator_may_return_null=1`,
+  },
   whole ? ['-Zbuild-std'] : [],
 );
 finish(`tsan (standard library ${whole ? 'instrumented' : 'not instrumented'})`, [
