@@ -25,6 +25,7 @@ export type { PageAllocator } from './src/page-family.ts';
 export { BuddyByteAllocator } from './src/buddy.ts';
 export { TlsfByteAllocator } from './src/tlsf.ts';
 export { SlabByteAllocator } from './src/slab.ts';
+export type { SlabHolding } from './src/slab.ts';
 export { BitmapPageAllocator } from './src/bitmap.ts';
 export type { BitmapAllocatorOptions } from './src/bitmap.ts';
 export { BitmapIdAllocator } from './src/id.ts';

@@ -131,7 +131,10 @@ function writeLayout() {
   const file = at('native', 'layout.ts');
   const { status, stdout, stderr } = spawnSync(
     process.execPath,
-    ['-e', `process.stdout.write(require(${JSON.stringify(at('native', 'binding.cjs'))}).layout())`],
+    [
+      '-e',
+      `process.stdout.write(require(${JSON.stringify(at('native', 'binding.cjs'))}).layout())`,
+    ],
     { cwd: root, encoding: 'utf8' },
   );
   if (status !== 0) fail(`the fresh binary does not load:\n${stderr}`);
@@ -157,7 +160,15 @@ function compileTypeScript({ force }) {
   if (!existsSync(config)) return false;
   const isSource = (name) => name.endsWith('.ts') && !name.endsWith('.spec.ts');
   const sources = newest(
-    [at('index.ts'), at('src'), at('examples'), at('benches'), at('native', 'layout.ts'), config, at('tsconfig.json')],
+    [
+      at('index.ts'),
+      at('src'),
+      at('examples'),
+      at('benches'),
+      at('native', 'layout.ts'),
+      config,
+      at('tsconfig.json'),
+    ],
     isSource,
   );
   const stamp = at('dist', '.built');
@@ -173,9 +184,16 @@ function rollUp({ force }) {
   const config = at('api-extractor.json');
   if (!existsSync(config)) return;
   const report = at('index.d.ts');
-  const sources = newest([at('dist', 'index.d.ts'), at('dist', 'src'), config], (name) => name.endsWith('.d.ts'));
+  const sources = newest([at('dist', 'index.d.ts'), at('dist', 'src'), config], (name) =>
+    name.endsWith('.d.ts'),
+  );
   if (!force && oldest([report]) >= sources) return;
-  runTool('@microsoft/api-extractor/bin/api-extractor', ['run', '--local', '--config', 'api-extractor.json']);
+  runTool('@microsoft/api-extractor/bin/api-extractor', [
+    'run',
+    '--local',
+    '--config',
+    'api-extractor.json',
+  ]);
   // The roll-up indents what follows a trimmed comment ever deeper; the formatter sets that right.
   runTool('oxfmt/bin/oxfmt', ['index.d.ts']);
   touch([report]);

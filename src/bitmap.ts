@@ -8,7 +8,7 @@
  * Not here: the index (`crates/heapwright-allocators`).
  */
 import { failure } from './errors.ts';
-import { FamilyCore } from './family.ts';
+import { FamilyCore, owned } from './family.ts';
 import { native } from './native.ts';
 import {
   copyOptions,
@@ -58,7 +58,7 @@ export class BitmapPageAllocator extends PageFamily implements PageAllocator {
     super(
       new FamilyCore({
         kind: 'bitmap',
-        owner: new binding.NativeBitmap(page, memory ?? false, capacity),
+        owner: owned(() => new binding.NativeBitmap(page, memory ?? false, capacity)),
         units: { start: page, size: page, startMin: 1 },
         unit: 'pages',
         block: 'run of pages',

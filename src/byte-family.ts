@@ -11,7 +11,7 @@
  * Not here: the life cycle (`family.ts`), how many bytes a block really costs (the crates).
  */
 import { failure } from './errors.ts';
-import { AVAILABLE, Family, FamilyCore, TOTAL, USED, coreOf } from './family.ts';
+import { Family, FamilyCore, coreOf, owned } from './family.ts';
 import type { AllocatorKind, BaseAllocator } from './family.ts';
 import { NOT_ALLOCATED } from './native.ts';
 import type { Call, NativeMemory } from './native.ts';
@@ -32,6 +32,9 @@ const ALIGN_DEFAULT = 8;
 
 /** Stands for "not given" across the seam. */
 const LEFT_OUT = -1;
+
+/** Where a refused allocation leaves the bytes that a set of its class needs, or 0. */
+const SET_BYTES = 4;
 
 /** An allocator of bytes. */
 export interface ByteAllocator extends BaseAllocator {
@@ -72,14 +75,11 @@ export interface ByteKind {
   readonly kind: AllocatorKind;
   /** Ranges are multiples of this. */
   readonly sizeUnit: number;
-  /** What the message of a failed allocation should add. */
-  readonly hint?: (size: number) => string;
 }
 
 /** The byte kinds: everything but the crate behind them. */
 export abstract class ByteFamily extends Family implements ByteAllocator {
   readonly #core: FamilyCore;
-  readonly #hint: ((size: number) => string) | undefined;
 
   /** @internal */
   constructor(kind: ByteKind, options: unknown, make: (memory: boolean) => NativeMemory) {
@@ -89,7 +89,7 @@ export abstract class ByteFamily extends Family implements ByteAllocator {
     super(
       new FamilyCore({
         kind: kind.kind,
-        owner: make(hasMemory),
+        owner: owned(() => make(hasMemory)),
         units: { start: RANGE_UNIT, size: kind.sizeUnit, startMin: 1 },
         unit: 'bytes',
         block: 'block',
@@ -97,7 +97,6 @@ export abstract class ByteFamily extends Family implements ByteAllocator {
       }),
     );
     this.#core = coreOf(this);
-    this.#hint = kind.hint;
   }
 
   /**
@@ -136,7 +135,7 @@ export abstract class ByteFamily extends Family implements ByteAllocator {
     ctl[2] = boundary;
     if (zeroed) native.raw.byteAllocZeroed();
     else native.raw.byteAlloc();
-    if (ctl[0] !== 0) throw this.#refused({ requested: bytes, hint: this.#hint?.(bytes) });
+    if (ctl[0] !== 0) throw this.#noRoom({ requested: bytes });
     return ctl[1] as number;
   }
 
@@ -185,7 +184,7 @@ export abstract class ByteFamily extends Family implements ByteAllocator {
     ctl[2] = bytes;
     native.raw.byteRealloc();
     if (ctl[0] !== 0) {
-      throw this.#refused({ pos: at, requested: bytes, hint: this.#hint?.(bytes) });
+      throw this.#noRoom({ pos: at, requested: bytes });
     }
     return ctl[1] as number;
   }
@@ -229,7 +228,7 @@ export abstract class ByteFamily extends Family implements ByteAllocator {
     }
     ctl[1] = bytes;
     binding.byteAllocMany(positions);
-    if (ctl[0] !== 0) throw this.#refused({ requested, hint: this.#hint?.(bytes) });
+    if (ctl[0] !== 0) throw this.#noRoom({ requested });
     return positions;
   }
 
@@ -314,17 +313,17 @@ export abstract class ByteFamily extends Family implements ByteAllocator {
 
   /** Bytes managed. */
   get totalBytes(): number {
-    return this.#core.figure(TOTAL);
+    return this.#core.figure('totalBytes');
   }
 
   /** Bytes granted to live blocks, rounding included. */
   get usedBytes(): number {
-    return this.#core.figure(USED);
+    return this.#core.figure('usedBytes');
   }
 
   /** `totalBytes - usedBytes`. */
   get availableBytes(): number {
-    return this.#core.figure(AVAILABLE);
+    return this.#core.figure('availableBytes');
   }
 
   /** Leaves size, alignment and usable size of the live block at `pos` in the control block. */
@@ -335,6 +334,14 @@ export abstract class ByteFamily extends Family implements ByteAllocator {
     ctl[1] = pos;
     native.raw.byteLookup();
     if (ctl[0] !== 0) throw this.#refused({ pos });
+  }
+
+  /** As `#refused`, for calls that leave the bytes of a set that a class lacks in the control block. */
+  #noRoom(call: Partial<Call>): ReturnType<FamilyCore['refused']> {
+    const set = this.#core.native.ctl[SET_BYTES] as number;
+    const hint =
+      set > 0 ? `; a first block of this class needs a set of ${set} bytes in one piece` : '';
+    return this.#refused({ ...call, hint });
   }
 
   #refused(call: Partial<Call>): ReturnType<FamilyCore['refused']> {

@@ -98,13 +98,6 @@ export interface RangeUnits {
   readonly startMin: 0 | 1;
 }
 
-/** Slots of the control block after `allocatorStats`. */
-export const TOTAL = 1;
-/** See {@link TOTAL}. */
-export const USED = 2;
-/** See {@link TOTAL}. */
-export const AVAILABLE = 4;
-
 /** Everything that a family knows of itself; see the file comment for who may hold it. */
 export class FamilyCore {
   readonly kind: AllocatorKind;
@@ -202,19 +195,20 @@ export class FamilyCore {
     return (this.buffers[index] as RangeBuffers).view(pos - start, length);
   }
 
-  /** One of the figures that `allocatorStats` leaves in the control block. */
-  figure(slot: number): number {
+  /** A figure that the native allocator keeps at hand. */
+  figure<Name extends string>(name: Name): number {
+    this.assertOpen();
+    const figure = (this.owner as unknown as Readonly<Record<Name, number>>)[name];
+    if (this.native.ctl[0] !== 0) throw this.refused();
+    return figure;
+  }
+
+  stats(): AllocatorStats {
     this.assertOpen();
     const { ctl, raw } = this.native;
     ctl[0] = this.handle;
     raw.allocatorStats();
     if (ctl[0] !== 0) throw this.refused();
-    return ctl[slot] as number;
-  }
-
-  stats(): AllocatorStats {
-    const { ctl } = this.native;
-    this.figure(TOTAL);
     return Object.freeze({
       kind: this.kind,
       total: ctl[1] as number,
@@ -373,6 +367,25 @@ function figures(core: FamilyCore): object {
     return { total, used, blocks };
   } catch (error) {
     return { state: (error as AllocError).message };
+  }
+}
+
+/**
+ * Makes a native allocator.
+ *
+ * @throws AllocError `ERR_CAPACITY` where a thread has too many open.
+ */
+export function owned<T>(make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    throw failure(
+      'ERR_CAPACITY',
+      `no more allocators in this thread: ${(error as Error).message}`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 

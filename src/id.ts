@@ -5,7 +5,7 @@
  * owner, as with a file descriptor. Up to 2^28 of them; 0 is an id like any other.
  */
 import { failure } from './errors.ts';
-import { AVAILABLE, Family, FamilyCore, TOTAL, USED, coreOf } from './family.ts';
+import { Family, FamilyCore, coreOf, owned } from './family.ts';
 import type { BaseAllocator } from './family.ts';
 import { native } from './native.ts';
 import { alignment, isNumber, isNumberOrLeftOut, natural, positive } from './options.ts';
@@ -22,7 +22,7 @@ export class BitmapIdAllocator extends Family implements BaseAllocator {
     super(
       new FamilyCore({
         kind: 'id',
-        owner: new NativeId(),
+        owner: owned(() => new NativeId()),
         units: { start: 1, size: 1, startMin: 0 },
         unit: 'ids',
         block: 'id',
@@ -122,17 +122,17 @@ export class BitmapIdAllocator extends Family implements BaseAllocator {
 
   /** Ids managed. */
   get size(): number {
-    return this.#core.figure(TOTAL);
+    return this.#core.figure('size');
   }
 
   /** Ids taken. */
   get used(): number {
-    return this.#core.figure(USED);
+    return this.#core.figure('used');
   }
 
   /** `size - used`. */
   get available(): number {
-    return this.#core.figure(AVAILABLE);
+    return this.#core.figure('available');
   }
 
   /** The name of the class. */

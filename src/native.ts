@@ -72,6 +72,8 @@ export interface RawCallbacks {
   allocatorStats(): void;
   /** `[h] → [blocks]` */
   allocatorCheck(): void;
+  /** `[h] → [count, (object size, live objects, bytes held) of each]`: what a slab never gives back. */
+  heldClasses(): void;
 }
 
 /** The whole binding, as its Rust side is written. */
@@ -153,6 +155,7 @@ function rawCallbacks(binding: Binding): RawCallbacks {
     idIsAllocated: binding.idIsAllocated,
     allocatorStats: binding.allocatorStats,
     allocatorCheck: binding.allocatorCheck,
+    heldClasses: binding.heldClasses,
   };
 }
 

@@ -7,7 +7,7 @@
  * Not here: which run is chosen (the crates), the life cycle (`family.ts`).
  */
 import { failure, hex } from './errors.ts';
-import { AVAILABLE, Family, TOTAL, USED, coreOf } from './family.ts';
+import { Family, coreOf } from './family.ts';
 import type { BaseAllocator, FamilyCore, ManagedRange } from './family.ts';
 import { NOT_ALLOCATED } from './native.ts';
 import { alignment, isNumber, isNumberOrLeftOut, natural, positive } from './options.ts';
@@ -192,17 +192,17 @@ export abstract class PageFamily extends Family implements PageAllocator {
 
   /** Pages managed. */
   get totalPages(): number {
-    return this.#core.figure(TOTAL);
+    return this.#core.figure('totalPages');
   }
 
   /** Pages of live runs. */
   get usedPages(): number {
-    return this.#core.figure(USED);
+    return this.#core.figure('usedPages');
   }
 
   /** `totalPages - usedPages`. */
   get availablePages(): number {
-    return this.#core.figure(AVAILABLE);
+    return this.#core.figure('availablePages');
   }
 
   #boundary(align: number | undefined): number {
