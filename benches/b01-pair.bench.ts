@@ -94,7 +94,7 @@ const name = (sizes: string): string => (sizes === 'many' ? '16..1024' : '64');
 async function ours(args: Arguments, pooled: boolean): Promise<void> {
   const heap = await openHeap(args, 64 << 20);
   const words = heap.i32;
-  const steps = args.number('steps', 20_000_000);
+  const steps = args.stepsPerCall(20_000_000);
   const pool = heap.pool(SIZE);
   const sizes = args.text('sizes', 'one');
   const kernel = pooled ? poolPairs : sizes === 'many' ? pairsOfManySizes : pairs;
@@ -114,7 +114,7 @@ async function ours(args: Arguments, pooled: boolean): Promise<void> {
 }
 
 function addresses(args: Arguments, heap: NumberAllocator): void {
-  const steps = args.number('steps', 5_000_000);
+  const steps = args.stepsPerCall(5_000_000);
   const sizes = args.text('sizes', 'one');
   const [first, step] = sizes === 'many' ? [16, 16] : [SIZE, 0];
   const result = measure(args, steps, pairsOfAddresses, () =>
@@ -124,7 +124,7 @@ function addresses(args: Arguments, heap: NumberAllocator): void {
 }
 
 function objects(args: Arguments, make: (size: number) => Uint8Array): void {
-  const steps = args.number('steps', 5_000_000);
+  const steps = args.stepsPerCall(5_000_000);
   const sizes = args.text('sizes', 'one');
   const [first, step] = sizes === 'many' ? [16, 16] : [SIZE, 0];
   const result = measure(args, steps, pairsOfObjects, () =>

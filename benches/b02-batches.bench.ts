@@ -40,11 +40,11 @@ async function ours(args: Arguments): Promise<void> {
   const heap = await openHeap(args, 64 << 20);
   const words = heap.i32;
   const blocks = new Uint32Array(1600);
-  const steps = args.number('steps', 2_000_000);
+  const steps = args.stepsPerCall(2_000_000);
   for (const size of SIZES) {
     for (const batch of BATCHES) {
       for (const reverse of [false, true]) {
-        const rounds = Math.floor(steps / batch);
+        const rounds = Math.ceil(steps / batch);
         const before = heap.stats().crossings;
         let passes = 0;
         const result = measure(args, rounds * batch, batches, () => {

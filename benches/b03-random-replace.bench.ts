@@ -124,19 +124,17 @@ function fill(
 async function ours(args: Arguments): Promise<void> {
   const log2 = args.number('ring', 10);
   const formA = args.text('form', 'A') === 'A';
-  const steps = args.number('steps', 10_000_000);
+  const steps = args.stepsPerCall(10_000_000);
   const heap = await openHeap(args, 2 ** 30);
   const bytes = heap.u8;
   const ring = new Uint32Array(2 ** log2);
   const state = { x: SEED_SLOT, y: SEED_SIZE };
   fill(heap, ring, state, formA);
   let before = heap.stats().crossings;
-  let passes = 0;
   const kernel = formA ? replaceA : replaceB;
   const result = measure(args, steps, kernel, () => {
-    // Only the last pass is counted: the first ones bring the magazines to their size.
+    // Only the last call is counted: the first ones bring the magazines to their size.
     before = heap.stats().crossings;
-    passes++;
     return formA
       ? replaceA(heap, bytes, ring, state, steps)
       : replaceB(heap, bytes, ring, state, steps);
@@ -148,14 +146,13 @@ async function ours(args: Arguments): Promise<void> {
     ...result,
     ...figures,
     crossingsPerMillionSteps: figures.crossingsPerMillion * 2,
-    passes,
   });
 }
 
 function addresses(args: Arguments, heap: NumberAllocator): void {
   const log2 = args.number('ring', 10);
   const formA = args.text('form', 'A') === 'A';
-  const steps = args.number('steps', 10_000_000);
+  const steps = args.stepsPerCall(10_000_000);
   const ring = new Float64Array(2 ** log2);
   const state = { x: SEED_SLOT, y: SEED_SIZE };
   fill(heap, ring, state, formA);

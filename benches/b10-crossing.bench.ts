@@ -42,7 +42,7 @@ function refills(
 
 function single(args: Arguments): void {
   const { addon, control } = loadAddon();
-  const count = args.number('steps', 4_000_000);
+  const count = args.stepsPerCall(4_000_000);
   emit({
     case: 'call',
     unit: 'ns',
@@ -74,7 +74,7 @@ function refill(args: Arguments, form: 'control' | 'arguments' | 'class'): void 
     class: (count: number): void => heap.refill(count),
   };
   for (const batch of BATCHES) {
-    const rounds = Math.ceil(args.number('steps', 4_000_000) / batch);
+    const rounds = Math.ceil(args.stepsPerCall(4_000_000) / batch);
     const result = measure(args, rounds * batch, refills, () =>
       refills(forms[form], magazine, batch, rounds),
     );

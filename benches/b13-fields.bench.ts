@@ -2,11 +2,11 @@
  * @file B13: fields. Two million records of four numbers: the sum of a field, an update of another, a sort by a field.
  *
  * It shows what reading and writing records through the whole-heap views costs beside objects, a `DataView` and a bare
- * `Float64Array`. The heap's records are pool blocks reached through an array of their addresses, as a program would keep
- * them; the bare array knows that record i lies at 4 i. The same loops run once more under `--no-use-osr`, where on-stack
+ * `Float64Array`. On the heap the records lie in one block or, in a row of their own, in a pool block each, reached through
+ * an array of their addresses. The same loops run once more under `--no-use-osr`, where on-stack
  * replacement cannot favor a side. `bytes per access` is what the sum left on the JavaScript heap.
  */
-import { type Arguments, emit, main, measure } from './support/bench.ts';
+import { type Arguments, consume, emit, main, measure } from './support/bench.ts';
 import { openHeap } from './support/ours.ts';
 import { nextX, SEED_SLOT } from './support/sequence.ts';
 
@@ -20,6 +20,7 @@ interface PlainRecord {
 /** The three loops over one representation. */
 interface Fields {
   readonly kernel: unknown;
+  readonly updateKernel: unknown;
   sum(): number;
   update(): number;
   sort(): number;
@@ -59,6 +60,7 @@ function objects(records: number): Fields {
   }));
   return {
     kernel: sumObjects,
+    updateKernel: updateObjects,
     sum: () => sumObjects(list),
     update: () => updateObjects(list),
     sort: () => list.toSorted((left, right) => left.b - right.b).length,
@@ -83,6 +85,7 @@ function bare(records: number): Fields {
   const order = Uint32Array.from({ length: records }, (_, i) => i * 4);
   return {
     kernel: sumBare,
+    updateKernel: updateBare,
     sum: () => sumBare(numbers),
     update: () => updateBare(numbers),
     sort: () =>
@@ -114,6 +117,7 @@ function dataView(records: number): Fields {
   const order = Uint32Array.from({ length: records }, (_, i) => i * 32);
   return {
     kernel: sumView,
+    updateKernel: updateView,
     sum: () => sumView(view),
     update: () => updateView(view),
     sort: () =>
@@ -121,14 +125,42 @@ function dataView(records: number): Fields {
   };
 }
 
-/** `at` holds the index of each record's first number in `f64`. */
-function sumHeap(f64: Float64Array, at: Uint32Array): number {
+/** One block of the heap, record i at `base + 4 i` numbers: what a store of many records is. */
+function sumBlock(f64: Float64Array, base: number, end: number): number {
+  let sum = 0;
+  for (let at = base + 1; at < end; at += 4) sum += f64[at] as number;
+  return sum;
+}
+
+function updateBlock(f64: Float64Array, base: number, end: number): number {
+  for (let at = base; at < end; at += 4) f64[at + 2] = (f64[at + 1] as number) * 0.5 + 1;
+  return end;
+}
+
+async function inOneBlock(args: Arguments, records: number): Promise<Fields> {
+  const heap = await openHeap(args, 2 ** 28);
+  const { f64 } = heap;
+  const base = heap.alloc(records * 32) / 8;
+  const end = base + records * 4;
+  keys(records).forEach((key, i) => f64.set([i, key, key + 0.5, i + 0.25], base + i * 4));
+  const order = Uint32Array.from({ length: records }, (_, i) => base + i * 4);
+  return {
+    kernel: sumBlock,
+    updateKernel: updateBlock,
+    sum: () => sumBlock(f64, base, end),
+    update: () => updateBlock(f64, base, end),
+    sort: () => order.toSorted((l, r) => (f64[l + 1] as number) - (f64[r + 1] as number)).length,
+  };
+}
+
+/** A pool block each; `at` holds the index of each record's first number in `f64`. */
+function sumPool(f64: Float64Array, at: Uint32Array): number {
   let sum = 0;
   for (let i = 0; i < at.length; i++) sum += f64[(at[i] as number) + 1] as number;
   return sum;
 }
 
-function updateHeap(f64: Float64Array, at: Uint32Array): number {
+function updatePool(f64: Float64Array, at: Uint32Array): number {
   for (let i = 0; i < at.length; i++) {
     const first = at[i] as number;
     f64[first + 2] = (f64[first + 1] as number) * 0.5 + 1;
@@ -136,7 +168,7 @@ function updateHeap(f64: Float64Array, at: Uint32Array): number {
   return at.length;
 }
 
-async function onHeap(args: Arguments, records: number): Promise<Fields> {
+async function inPool(args: Arguments, records: number): Promise<Fields> {
   const heap = await openHeap(args, 2 ** 28);
   const pool = heap.pool(32);
   const { f64 } = heap;
@@ -146,9 +178,10 @@ async function onHeap(args: Arguments, records: number): Promise<Fields> {
     return first;
   });
   return {
-    kernel: sumHeap,
-    sum: () => sumHeap(f64, at),
-    update: () => updateHeap(f64, at),
+    kernel: sumPool,
+    updateKernel: updatePool,
+    sum: () => sumPool(f64, at),
+    update: () => updatePool(f64, at),
     sort: () => at.toSorted((l, r) => (f64[l + 1] as number) - (f64[r + 1] as number)).length,
   };
 }
@@ -158,28 +191,23 @@ async function run(
   open: (records: number) => Fields | Promise<Fields>,
 ): Promise<void> {
   const records = args.number('records', 2_000_000);
-  const fields = await open(records);
+  const { kernel, updateKernel, sum, update, sort } = await open(records);
   const osr = args.flag('no-osr') ? ', no OSR' : '';
-  emit({ case: `sum${osr}`, unit: 'ns', ...measure(args, records, fields.kernel, fields.sum) });
-  emit({
-    case: `update${osr}`,
-    unit: 'ns',
-    ...measure(args, records, fields.kernel, fields.update),
-  });
-  if (osr === '') {
-    const before = process.memoryUsage().heapUsed;
-    fields.sum();
-    const bytes = Math.max(0, process.memoryUsage().heapUsed - before);
-    // What memoryUsage() itself allocates is a few hundred bytes a call.
-    emit({ case: 'bytes per access', unit: 'B', samples: [bytes < 4096 ? 0 : bytes / records] });
-    const once = new Map([['passes', '1']]);
-    const { samples } = measure(args.with(once), records, fields.kernel, fields.sort);
-    emit({ case: 'sort', unit: 'ns', samples });
-  }
+  emit({ case: `sum${osr}`, unit: 'ns', ...measure(args, records, kernel, sum) });
+  emit({ case: `update${osr}`, unit: 'ns', ...measure(args, records, updateKernel, update) });
+  if (osr !== '') return;
+  const before = process.memoryUsage().heapUsed;
+  consume(sum());
+  const bytes = Math.max(0, process.memoryUsage().heapUsed - before);
+  // What memoryUsage() itself allocates is a few hundred bytes a call.
+  emit({ case: 'bytes per access', unit: 'B', samples: [bytes < 4096 ? 0 : bytes / records] });
+  const once = args.with(new Map([['passes', '1']]));
+  emit({ case: 'sort', unit: 'ns', samples: measure(once, records, kernel, sort, 1).samples });
 }
 
 await main({
-  heap: (args) => run(args, (records) => onHeap(args, records)),
+  heap: (args) => run(args, (records) => inOneBlock(args, records)),
+  'heap, a pool block each': (args) => run(args, (records) => inPool(args, records)),
   'array of objects': (args) => run(args, objects),
   Float64Array: (args) => run(args, bare),
   DataView: (args) => run(args, dataView),

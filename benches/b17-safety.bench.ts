@@ -87,7 +87,7 @@ function pairs(heap: OurHeap, words: Int32Array, steps: number): number {
 
 /** B1's two pairs; one process each, so that the shapes stay apart. */
 function cost(args: Arguments, heap: OurHeap): void {
-  const steps = args.number('steps', 20_000_000);
+  const steps = args.stepsPerCall(20_000_000);
   const words = heap.i32;
   if (args.text('form') === 'pool') {
     const pool = heap.pool(64);

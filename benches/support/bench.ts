@@ -44,6 +44,11 @@ export class Arguments {
     return value;
   }
 
+  /** The share of `steps=` that one call of a kernel runs. */
+  stepsPerCall(fallback: number): number {
+    return Math.max(1, Math.floor(this.number('steps', fallback) / CALLS));
+  }
+
   /** The same arguments with some replaced. */
   with(replaced: ReadonlyMap<string, string>): Arguments {
     return new Arguments([...this.#values, ...replaced].map(([key, value]) => `${key}=${value}`));
@@ -82,12 +87,19 @@ export function consume(value: number): void {
 }
 
 /**
- * Repeats `pass` for `warm=` ms, then `passes=` times for the record.
+ * Calls of the kernel in one timed pass. A loop that is entered once runs in code made by on-stack replacement; entered
+ * eight times it runs in the code that a program would run.
+ */
+export const CALLS = 8;
+
+/**
+ * Calls `pass` for `warm=` ms, then takes the time of `passes=` passes of {@link CALLS} calls each.
  *
  * @param args - `warm` (ms) and `passes`.
- * @param count - Operations of a pass.
+ * @param count - Operations of a call.
  * @param kernel - The function that must stay optimized; a pass after which it is not is counted.
  * @param pass - Runs the loop once and returns what it folded.
+ * @param calls - Calls of a pass, where one takes long.
  * @returns Nanoseconds per operation of each pass, and the passes that ended deoptimized.
  */
 export function measure(
@@ -95,6 +107,7 @@ export function measure(
   count: number,
   kernel: unknown,
   pass: () => number,
+  calls: number = CALLS,
 ): { samples: number[]; deoptimized: number } {
   const passes = args.number('passes', 3);
   const end = now() + args.number('warm', 200) * 1e6;
@@ -104,8 +117,8 @@ export function measure(
   let deoptimized = 0;
   for (let i = 0; i < passes; i++) {
     const start = now();
-    consume(pass());
-    samples.push((now() - start) / count);
+    for (let call = 0; call < calls; call++) consume(pass());
+    samples.push((now() - start) / (count * calls));
     if (!isOptimized(kernel)) deoptimized++;
   }
   return { samples, deoptimized };

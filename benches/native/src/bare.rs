@@ -7,6 +7,8 @@ use std::alloc::Layout;
 use std::ops::Range;
 use std::ptr::NonNull;
 
+use heapwright_two_level::ClassTable;
+
 use crate::arena::Arena;
 use crate::bare_two_level::BuddySlab;
 use crate::ours;
@@ -55,7 +57,10 @@ pub(crate) fn open(name: &str, size: usize, populate: bool) -> Result<Opened, St
         "ax_slab_allocator" => Box::new(Slab::over(arena)),
         "buddy-slab-allocator" => Box::new(BuddySlab::over(arena)?),
         "talc" => Box::new(Talc::over(arena)?),
-        "two-level" => Box::new(ours::TwoLevel::over(arena)?),
+        "two-level" => Box::new(ours::TwoLevel::over(arena, ClassTable::kernel())?),
+        "two-level, fine classes (ours)" => {
+            Box::new(ours::TwoLevel::over(arena, ClassTable::fine())?)
+        }
         other => return Err(format!("no allocator is called {other}")),
     };
     Ok(Opened { bare, range: Some(arena.range()) })

@@ -106,10 +106,10 @@ impl<M: ByteMirror> Bare for Family<M> {
 pub(crate) struct TwoLevel(GlobalAllocator, CpuId);
 
 impl TwoLevel {
-    /// Gives it the arena.
-    pub(crate) fn over(arena: Arena) -> Result<Self, String> {
+    /// Gives it the arena; `table` is the kernel's nine classes or the Heap's fine ones.
+    pub(crate) fn over(arena: Arena, table: ClassTable) -> Result<Self, String> {
         let name = |error| format!("two-level: {error:?}");
-        let global = GlobalAllocator::new(ClassTable::kernel(), 1, PAGE).map_err(name)?;
+        let global = GlobalAllocator::new(table, 1, PAGE).map_err(name)?;
         global.add_region(arena.start(), arena.size(), arena.start()).map_err(name)?;
         Ok(Self(global, CpuId(0)))
     }

@@ -1,17 +1,21 @@
-//! B18: the tail. Every operation of random replacement is timed by the cycle counter, over memory touched before.
+//! B18: the tail. Every operation of random replacement is timed by the cycle counter, over memory touched before. 2^16
+//! blocks are live among as many holes: twice as many are allocated first, and every second one is freed.
 //!
 //! Latencies go into a histogram of 32 buckets per power of two. The empty loop is timed the same way: its maximum is
 //! what interrupts and the hypervisor do to any loop.
 
 use std::alloc::Layout;
 use std::arch::x86_64::{__cpuid, _mm_lfence, _rdtsc};
+use std::time::{Duration, Instant};
 
 use crate::bare::{Bare, open};
 use crate::options::Options;
 use crate::report::Line;
 use crate::sequence::{Form, Replace};
 
-const LOG2: u32 = 14;
+const LOG2: u32 = 16;
+/// Seconds after which the loop stops: a bare buddy among holes needs tens of microseconds an operation.
+const SECONDS_MAX: u64 = 5;
 
 struct Histogram {
     buckets: Vec<u64>,
@@ -92,7 +96,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 /// Nanoseconds of a tick of the cycle counter, measured over 20 ms.
 fn nanos_per_tick() -> f64 {
     let _ = __cpuid(0);
-    let (start, first) = (std::time::Instant::now(), ticks());
+    let (start, first) = (Instant::now(), ticks());
     while start.elapsed().as_millis() < 20 {}
     start.elapsed().as_secs_f64() * 1e9 / (ticks() - first) as f64
 }
@@ -112,10 +116,18 @@ fn operations(bare: &mut dyn Bare, steps: usize) -> Result<Histogram, String> {
     let mut sequence = Replace::new(Form::B, LOG2);
     let layout = |size: usize| Layout::from_size_align(size, 8).map_err(|error| error.to_string());
     let mut ring = Vec::with_capacity(1 << LOG2);
+    let mut holes = Vec::with_capacity(1 << LOG2);
     for _ in 0..1 << LOG2 {
-        let layout = layout(sequence.step().1)?;
-        ring.push((bare.alloc(layout), layout));
+        for blocks in [&mut ring, &mut holes] {
+            let layout = layout(sequence.step().1)?;
+            blocks.push((bare.alloc(layout), layout));
+        }
     }
+    for (p, layout) in holes {
+        // SAFETY: a live block with its layout, freed once.
+        unsafe { bare.free(p, layout) };
+    }
+    let end = Instant::now() + Duration::from_secs(SECONDS_MAX);
     let mut histogram = Histogram::new();
     for i in 0..steps / 2 {
         let (slot, size) = sequence.step();
@@ -126,7 +138,7 @@ fn operations(bare: &mut dyn Bare, steps: usize) -> Result<Histogram, String> {
         unsafe { bare.free(block.0, block.1) };
         let middle = ticks();
         let p = bare.alloc(layout);
-        let end = ticks();
+        let done = ticks();
         if p == 0 {
             return Err("out of memory".to_owned());
         }
@@ -134,7 +146,10 @@ fn operations(bare: &mut dyn Bare, steps: usize) -> Result<Histogram, String> {
         unsafe { (p as *mut u8).write(i as u8) };
         *block = (p, layout);
         histogram.add(middle - start);
-        histogram.add(end - middle);
+        histogram.add(done - middle);
+        if i & 1023 == 0 && Instant::now() > end {
+            break;
+        }
     }
     Ok(histogram)
 }
