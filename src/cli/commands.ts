@@ -3,9 +3,11 @@
  */
 import { usageError } from './command.ts';
 import type { Command } from './command.ts';
+import { completionCommand } from './completion.ts';
 import { infoCommand } from './info.ts';
 import { replayCommand } from './replay.ts';
 import { reportCommand } from './report.ts';
+import { simulateCommand } from './simulate.ts';
 import { snapshotCommand } from './snapshot.ts';
 import { topCommand } from './top.ts';
 import { traceCommand } from './trace.ts';
@@ -16,8 +18,10 @@ export const COMMANDS: readonly Command[] = [
   traceCommand,
   snapshotCommand,
   reportCommand,
+  simulateCommand,
   topCommand,
   infoCommand,
+  completionCommand(() => COMMANDS),
 ];
 
 /** The command called `name`, or a usage error. */

@@ -61,3 +61,8 @@ export function openTarget(kind: ByteKind, size: number): OpenTarget {
     throw new CliError(`${kind} cannot be made: ${message} (${code})`, 1, error);
   }
 }
+
+/** Opens a Heap of `size` bytes. */
+export function openHeap(size: number): OpenTarget {
+  throw new CliError(`this build has no heap (of ${size} bytes)`, 1);
+}
