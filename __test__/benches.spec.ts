@@ -81,6 +81,7 @@ const machine: Machine = {
   rustc: '0',
   glibc: '0',
   commit: '0',
+  load: 0,
 };
 
 const workload: Workload = {

@@ -5,6 +5,7 @@
  *     npm run bench -- B3 B1             some workloads, recorded
  *     npm run bench -- B3 --quick        under a minute, printed only
  *     npm run bench -- --strict          7 rounds and 2 s of warm-up, as PERFORMANCE.md has it; two to three times as long
+ *     npm run bench -- B1 --node PATH    the JavaScript paths under another Node
  *     npm run bench -- --report          README and charts anew from the records
  *     npm run bench:check [-- B3]        against the ratios on record; exit 1 when one is 10 % worse in two runs
  *
@@ -44,6 +45,7 @@ const { values, positionals } = parseArgs({
     strict: { type: 'boolean', default: false },
     check: { type: 'boolean', default: false },
     report: { type: 'boolean', default: false },
+    node: { type: 'string', default: process.execPath },
   },
 });
 
@@ -64,6 +66,12 @@ function profileOf(): Profile {
   if (values.strict) return { quick: false, warm: 2000, rounds: 7, cores };
   if (values.check) return { quick: false, warm: 500, rounds: 3, cores };
   return { quick: false, warm: 800, rounds: 5, cores };
+}
+
+/** A busy machine makes noise of every ratio. */
+function warnOfLoad({ load, cores }: Machine): void {
+  if (load < cores / 2) return;
+  process.stderr.write(`bench: the load average is ${load}; wait until nothing else runs\n`);
 }
 
 /** One line that is written over while a terminal looks on, a line per workload elsewhere. */
@@ -100,8 +108,9 @@ function report(): void {
 }
 
 async function run(workloads: readonly Workload[], profile: Profile): Promise<number> {
-  const binaries = build();
-  const machine = describeMachine();
+  const binaries = build(values.node);
+  const machine = describeMachine(values.node);
+  warnOfLoad(machine);
   process.stdout.write(`${machineLine(machine)}\n\n`);
   let missed = 0;
   for (const workload of workloads) {
@@ -124,8 +133,9 @@ async function run(workloads: readonly Workload[], profile: Profile): Promise<nu
 
 /** Each workload against its record; one that looks worse is run again, and fails when it still does. */
 async function check(workloads: readonly Workload[], profile: Profile): Promise<number> {
-  const binaries = build();
-  const machine = describeMachine();
+  const binaries = build(values.node);
+  const machine = describeMachine(values.node);
+  warnOfLoad(machine);
   let failures = 0;
   for (const workload of workloads) {
     const before = loadRecord(RECORDS, workload.id);

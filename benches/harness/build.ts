@@ -10,6 +10,8 @@ import { makeUnchecked } from './unchecked.ts';
 export interface Binaries {
   readonly native: string;
   readonly addon: string;
+  /** The Node that runs the JavaScript paths. */
+  readonly node: string;
   /** The folder of the built `*.bench.js`. */
   readonly modules: string;
   /** The entry of the heap without its check; undefined where it cannot be made. */
@@ -26,8 +28,12 @@ interface CargoMessage {
   readonly target?: { readonly name: string };
 }
 
-/** Runs cargo, and answers where the two artifacts lie. */
-export function build(): Binaries {
+/**
+ * Runs cargo, and answers where the two artifacts lie.
+ *
+ * @param node - Another Node than this one, for the JavaScript paths.
+ */
+export function build(node: string = process.execPath): Binaries {
   const packages = ['-p', 'heapwright-bench-native', '-p', 'heapwright-bench-addon'];
   const { status, stdout, error } = spawnSync(
     'cargo',
@@ -51,7 +57,7 @@ export function build(): Binaries {
   const linked = spawnSync(native, ['linked'], { encoding: 'utf8' });
   assertPeersApart(linked.stdout);
   const modules = dirname(dirname(fileURLToPath(import.meta.url)));
-  return { native, addon, modules, unchecked: makeUnchecked(join(root, 'dist')) };
+  return { native, addon, node, modules, unchecked: makeUnchecked(join(root, 'dist')) };
 }
 
 /** What `linked` prints of a peer. */

@@ -50,12 +50,7 @@ export function commandOf(job: Job, binaries: Binaries): string[] {
   const command =
     job.side === 'native'
       ? [binaries.native, job.entry, ...job.args]
-      : [
-          process.execPath,
-          ...(job.flags ?? []),
-          `${binaries.modules}/${job.entry}.js`,
-          ...job.args,
-        ];
+      : [binaries.node, ...(job.flags ?? []), `${binaries.modules}/${job.entry}.js`, ...job.args];
   if (!hasTaskset || (job.threads ?? 1) > 1) return command;
   return ['taskset', '-c', String(availableParallelism() - 1), ...command];
 }
@@ -88,6 +83,7 @@ function environment(job: Job, binaries: Binaries): NodeJS.ProcessEnv {
   const env = { ...process.env, HEAPWRIGHT_BENCH_ADDON: binaries.addon };
   const library = job.tcmalloc === true ? TCMALLOC.find((file) => existsSync(file)) : undefined;
   if (library !== undefined) return { ...env, LD_PRELOAD: library };
+  if (job.withoutExternalBuffers === true) return { ...env, HEAPWRIGHT_FORCE_NO_EXTERNAL: '1' };
   return binaries.unchecked === undefined
     ? env
     : { ...env, HEAPWRIGHT_BENCH_UNCHECKED: binaries.unchecked };

@@ -49,6 +49,10 @@ function pairJobs(profile: Profile): Job[] {
     jobs.push(ours('pool', `pool, ${suffix}`, 'one', args, extraRounds));
     jobs.push(ours('heap', `heap, ${suffix}`, 'one', args, extraRounds));
   }
+  for (const path of ['pool', 'heap']) {
+    const job = ours(path, `${path}, no external buffers`, 'one', [], extraRounds);
+    jobs.push({ ...job, withoutExternalBuffers: true });
+  }
   jobs.push(ours('heap', 'heap', 'many', ['sizes=many']));
   for (const peer of C_PEERS) {
     const native = { path: peer, side: 'native', entry: 'B1' } as const;

@@ -32,6 +32,8 @@ export interface Job {
   readonly rounds?: number;
   /** Preload Debian's tcmalloc into a native process. */
   readonly tcmalloc?: true;
+  /** Make the product believe that this runtime forbids external buffers. */
+  readonly withoutExternalBuffers?: true;
 }
 
 /** A column of the table: the geometric mean over the cases. */
