@@ -782,8 +782,26 @@ export declare interface ReportParts {
 export declare class SlabByteAllocator extends ByteFamily implements ByteAllocator {
   /** @param options - `memory: false` manages addresses only. */
   constructor(options?: ByteOptions);
+  /**
+   * Figures of this moment, and since `init`.
+   *
+   * @returns Also what each class holds, in use or not.
+   */
+  stats(): AllocatorStats & {
+    readonly classes: readonly SlabHolding[];
+  };
   /** The name of the class. */
   get [Symbol.toStringTag](): string;
+}
+
+/** What one class of a slab holds. */
+export declare interface SlabHolding {
+  /** In bytes. */
+  readonly objectSize: number;
+  /** Live objects. */
+  readonly active: number;
+  /** Bytes of its sets: no other class, and no large block, ever gets them again. */
+  readonly heldBytes: number;
 }
 
 /** State of an allocator or Heap; see the schema for every field. */
@@ -814,6 +832,12 @@ export declare interface Snapshot {
   }[];
   /** Classes of a 'slab-cache'. */
   readonly slabClasses?: readonly SnapshotSlabClass[];
+  /** Classes of the family 'slab': what each holds for good, in use or not. */
+  readonly heldClasses?: readonly {
+    readonly objectSize: number;
+    readonly active: number;
+    readonly heldBytes: number;
+  }[];
   /** Classes of a Heap. */
   readonly heapClasses?: readonly {
     readonly size: number;

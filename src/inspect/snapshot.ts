@@ -84,6 +84,12 @@ export interface Snapshot {
   }[];
   /** Classes of a 'slab-cache'. */
   readonly slabClasses?: readonly SnapshotSlabClass[];
+  /** Classes of the family 'slab': what each holds for good, in use or not. */
+  readonly heldClasses?: readonly {
+    readonly objectSize: number;
+    readonly active: number;
+    readonly heldBytes: number;
+  }[];
   /** Classes of a Heap. */
   readonly heapClasses?: readonly {
     readonly size: number;
@@ -160,7 +166,7 @@ export function snapshot(target: { stats(): object }, options?: SnapshotOptions)
     ...(walked === undefined ? {} : { maps: walked.maps, sizes: walked.sizes }),
     ...(sections === undefined ? {} : { sections }),
     ...cpusOf(subject),
-    ...classesOf(classes, isHeap),
+    ...classesOf(classes, kind),
     ...(walked?.blocks === undefined ? {} : { blocks: walked.blocks }),
   };
 }
@@ -324,9 +330,16 @@ function slabClass(stats: SnapshotSlabClass): SnapshotSlabClass {
   return { objectSize, slabs, objects, active, partial, full, empty, pendingRemote };
 }
 
-function classesOf(classes: unknown, isHeap: boolean): Partial<Snapshot> {
+function classesOf(classes: unknown, kind: string): Partial<Snapshot> {
   if (!Array.isArray(classes)) return {};
-  if (!isHeap) return { slabClasses: (classes as SnapshotSlabClass[]).map(slabClass) };
+  if (kind === 'slab') {
+    return {
+      heldClasses: (classes as NonNullable<Snapshot['heldClasses']>).map(
+        ({ objectSize, active, heldBytes }) => ({ objectSize, active, heldBytes }),
+      ),
+    };
+  }
+  if (kind !== 'heap') return { slabClasses: (classes as SnapshotSlabClass[]).map(slabClass) };
   return {
     heapClasses: (classes as NonNullable<Snapshot['heapClasses']>).map(
       ({ size, blocks, slabs, cached }) => ({ size, blocks, slabs, cached }),
