@@ -10,6 +10,9 @@
 //! - a request for no bytes gets a dangling pointer that is aligned, and its free does nothing; the seed
 //!   answers 1 whatever the alignment, and frees it.
 //!
+//! A collection writes into every block that the allocator answers with, so what a [`ByteAllocator`] of
+//! your own answers must be what it promises: a live block of the layout, in the memory that it was given.
+//!
 //! Growing and shrinking go the way that the traits give them: allocate, copy, free.
 
 use alloc::{

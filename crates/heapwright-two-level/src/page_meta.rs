@@ -72,7 +72,7 @@ impl PageTable {
     /// Entries for `pages` pages, all inner.
     pub(crate) fn new(pages: usize) -> AllocResult<Self> {
         const _: () = assert!(size_of::<[u32; 3]>() == PAGE_META_BYTES);
-        Ok(Self { entries: zeros(pages, |len| vec![[0u32; 3]; len])? })
+        Ok(Self { entries: zeros(pages)? })
     }
 
     #[inline]

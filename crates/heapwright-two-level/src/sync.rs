@@ -1,8 +1,8 @@
 //! Every lock and atomic of this crate, so that one source builds over std, loom and shuttle.
 //!
-//! Metadata is large, zeroed, and touched only where it is used: [`words`] and [`halves`] ask the
-//! global allocator for zeroed memory, which it maps without touching. Turning such a slice into a
-//! slice of atomics is the only unsafe code here.
+//! Metadata is large, zeroed, and touched only where it is used: [`zeros`] asks the
+//! global allocator for zeroed memory, which it maps without touching, and is refused where it has
+//! none (`vec!` would abort). That is the only unsafe code here.
 //!
 //! Not here: any protocol; see `remote.rs`.
 
@@ -22,15 +22,18 @@ pub(crate) use std::sync::{
     atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
+use std::{
+    alloc::{Layout, alloc_zeroed},
+    ptr,
+};
+
 use heapwright_core::{AllocError, AllocResult};
 
 /// Locks, or panics where a former panic left the state behind `mutex` in doubt (HAZARDS BS14): the
 /// seam catches it and poisons the allocator for good.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    match mutex.lock() {
-        Ok(guard) => guard,
-        Err(_) => panic!("a former panic left this allocator in doubt"),
-    }
+    let Ok(guard) = mutex.lock() else { panic!("a former panic left this allocator in doubt") };
+    guard
 }
 
 /// Orders an earlier `SeqCst` read-modify-write before a later `SeqCst` load.
@@ -43,50 +46,72 @@ pub(crate) fn order_store_before_load() {
     loom::sync::atomic::fence(Ordering::SeqCst);
 }
 
-/// `len` zeros, mapped and not touched; `NoMemory` instead of an abort where they cannot be had.
+/// What all bits zero are a value of.
+///
+/// # Safety
+///
+/// - That is so.
+#[expect(unsafe_code, reason = "the compiler cannot tell it")]
+pub(crate) unsafe trait Zeroed {}
+
+#[expect(unsafe_code, reason = "see the trait")]
+// SAFETY: plain integers.
+unsafe impl Zeroed for [u32; 3] {}
+#[cfg(not(any(loom, shuttle)))]
+#[expect(unsafe_code, reason = "see the trait")]
+// SAFETY: std guarantees that it has the representation of its integer.
+unsafe impl Zeroed for AtomicU32 {}
+#[cfg(not(any(loom, shuttle)))]
+#[expect(unsafe_code, reason = "see the trait")]
+// SAFETY: as above.
+unsafe impl Zeroed for AtomicU64 {}
+
+/// `len` zeros, mapped and not touched.
 ///
 /// # Errors
 ///
 /// [`AllocError::NoMemory`].
-pub(crate) fn zeros<T: Copy + Default>(
-    len: usize,
-    make: impl FnOnce(usize) -> Vec<T>,
-) -> AllocResult<Box<[T]>> {
-    // `vec![0; len]` is the only safe way to untouched zeros, and aborts on failure: ask first.
-    let mut probe: Vec<T> = Vec::new();
-    probe.try_reserve_exact(len).map_err(|_| AllocError::NoMemory)?;
-    drop(probe);
-    Ok(make(len).into_boxed_slice())
+pub(crate) fn zeros<T: Zeroed>(len: usize) -> AllocResult<Box<[T]>> {
+    let layout = Layout::array::<T>(len).map_err(|_| AllocError::NoMemory)?;
+    if layout.size() == 0 {
+        return Ok(Box::default());
+    }
+    #[expect(unsafe_code, reason = "safe code cannot ask for zeros and be refused")]
+    // SAFETY: the layout is not empty, as tested.
+    let first = unsafe { alloc_zeroed(layout) }.cast::<T>();
+    if first.is_null() {
+        return Err(AllocError::NoMemory);
+    }
+    let slice = ptr::slice_from_raw_parts_mut(first, len);
+    #[expect(unsafe_code, reason = "as above")]
+    // SAFETY: the global allocator has just given this memory with the layout of the slice, nobody
+    // else has it, and `Zeroed` guarantees that zeros are values.
+    Ok(unsafe { Box::from_raw(slice) })
 }
 
-macro_rules! zeroed_atomics {
-    ($name:ident, $atomic:ident, $plain:ty, $what:literal) => {
-        #[doc = concat!("`len` zeroed ", $what, ", mapped and not touched.")]
-        ///
-        /// # Errors
-        ///
-        /// [`AllocError::NoMemory`].
-        pub(crate) fn $name(len: usize) -> AllocResult<Box<[$atomic]>> {
-            #[cfg(any(loom, shuttle))]
-            return Ok((0..len).map(|_| $atomic::new(0)).collect());
-            #[cfg(not(any(loom, shuttle)))]
-            {
-                const _: () = assert!(size_of::<$atomic>() == size_of::<$plain>());
-                const _: () = assert!(align_of::<$atomic>() == align_of::<$plain>());
-                let plain = Box::into_raw(zeros(len, |len| vec![<$plain>::default(); len])?);
-                #[expect(unsafe_code, reason = "untouched zeroed atomics cannot be had otherwise")]
-                // SAFETY: `plain` was just released by `Box::into_raw` and nobody else holds it;
-                // std guarantees that the atomic has the in-memory representation of the integer,
-                // and the assertions above that size and alignment agree.
-                let atomics = unsafe { Box::from_raw(plain as *mut [$atomic]) };
-                Ok(atomics)
-            }
-        }
-    };
+/// `len` zeroed words of 64 bits, mapped and not touched.
+///
+/// # Errors
+///
+/// [`AllocError::NoMemory`].
+pub(crate) fn words(len: usize) -> AllocResult<Box<[AtomicU64]>> {
+    #[cfg(any(loom, shuttle))]
+    return Ok((0..len).map(|_| AtomicU64::new(0)).collect());
+    #[cfg(not(any(loom, shuttle)))]
+    zeros(len)
 }
 
-zeroed_atomics!(words, AtomicU64, u64, "words of 64 bits");
-zeroed_atomics!(halves, AtomicU32, u32, "words of 32 bits");
+/// `len` zeroed words of 32 bits, mapped and not touched.
+///
+/// # Errors
+///
+/// [`AllocError::NoMemory`].
+pub(crate) fn halves(len: usize) -> AllocResult<Box<[AtomicU32]>> {
+    #[cfg(any(loom, shuttle))]
+    return Ok((0..len).map(|_| AtomicU32::new(0)).collect());
+    #[cfg(not(any(loom, shuttle)))]
+    zeros(len)
+}
 
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
@@ -100,6 +125,7 @@ mod tests {
 
     #[test]
     fn starts_at_zero() {
+        assert!(words(0).unwrap().is_empty());
         let words = words(1000).unwrap();
         assert!(words.iter().all(|word| word.load(Ordering::Relaxed) == 0));
     }
