@@ -69,6 +69,36 @@ export declare class NativeBuddy {
   get availableBytes(): number
 }
 
+/** r" Owns a buddy page allocator with its live table. */
+export declare class NativeBuddyPages {
+  /**
+   * An allocator that manages nothing yet.
+   *
+   * # Errors
+   *
+   * Where the environment is ending, or 2^20 allocators are open.
+   */
+  constructor(pageSize: number, memory: boolean)
+  /** What raw callbacks know the allocator by. */
+  get handle(): number
+  /** Starts to manage a range; status in the control block. */
+  init(start: number, size: number): void
+  /** Manages one more range; status in the control block. */
+  addMemory(start: number, size: number): void
+  /** A buffer over part of a range's data; `null` where there is none, status in the control block. */
+  wrap(range: number, offset: number, length: number): ArrayBuffer | null
+  /** Uses the runtime's own memory as a range's data; status in the control block. */
+  provide(range: number, bytes: Uint8Array): void
+  /** Ends the allocator. Idempotent. */
+  close(): void
+  /** What is managed; status in the control block. */
+  get totalPages(): number
+  /** What is granted; status in the control block. */
+  get usedPages(): number
+  /** What is not granted; status in the control block. */
+  get availablePages(): number
+}
+
 /** r" Owns a `BitmapIdAllocator` with its live table. */
 export declare class NativeId {
   /**
@@ -129,6 +159,36 @@ export declare class NativeSlab {
   get availableBytes(): number
 }
 
+/** r" Owns a slab allocator with its live table. */
+export declare class NativeSlabCache {
+  /**
+   * An allocator that manages nothing yet.
+   *
+   * # Errors
+   *
+   * Where the environment is ending, or 2^20 allocators are open.
+   */
+  constructor(pageSize: number)
+  /** What raw callbacks know the allocator by. */
+  get handle(): number
+  /** Starts to manage a range; status in the control block. */
+  init(start: number, size: number): void
+  /** Manages one more range; status in the control block. */
+  addMemory(start: number, size: number): void
+  /** A buffer over part of a range's data; `null` where there is none, status in the control block. */
+  wrap(range: number, offset: number, length: number): ArrayBuffer | null
+  /** Uses the runtime's own memory as a range's data; status in the control block. */
+  provide(range: number, bytes: Uint8Array): void
+  /** Ends the allocator. Idempotent. */
+  close(): void
+  /** What is managed; status in the control block. */
+  get totalBytes(): number
+  /** What is granted; status in the control block. */
+  get usedBytes(): number
+  /** What is not granted; status in the control block. */
+  get availableBytes(): number
+}
+
 /** r" Owns a mirrored `TlsfByteAllocator`. */
 export declare class NativeTlsf {
   /**
@@ -139,6 +199,36 @@ export declare class NativeTlsf {
    * Where the environment is ending, or 2^20 allocators are open.
    */
   constructor(memory: boolean)
+  /** What raw callbacks know the allocator by. */
+  get handle(): number
+  /** Starts to manage a range; status in the control block. */
+  init(start: number, size: number): void
+  /** Manages one more range; status in the control block. */
+  addMemory(start: number, size: number): void
+  /** A buffer over part of a range's data; `null` where there is none, status in the control block. */
+  wrap(range: number, offset: number, length: number): ArrayBuffer | null
+  /** Uses the runtime's own memory as a range's data; status in the control block. */
+  provide(range: number, bytes: Uint8Array): void
+  /** Ends the allocator. Idempotent. */
+  close(): void
+  /** What is managed; status in the control block. */
+  get totalBytes(): number
+  /** What is granted; status in the control block. */
+  get usedBytes(): number
+  /** What is not granted; status in the control block. */
+  get availableBytes(): number
+}
+
+/** r" Owns a two-level engine with its live table. */
+export declare class NativeTwoLevel {
+  /**
+   * An allocator that manages nothing yet.
+   *
+   * # Errors
+   *
+   * Where the environment is ending, or 2^20 allocators are open.
+   */
+  constructor(cpus: number, pageSize: number, memory: boolean)
   /** What raw callbacks know the allocator by. */
   get handle(): number
   /** Starts to manage a range; status in the control block. */
@@ -185,3 +275,15 @@ export declare function layout(): string
 
 /** The live blocks of an allocator as (pos, size, align) triples, ascending; status in the control block. */
 export declare function liveBlocks(handle: number): Float64Array | null
+
+/**
+ * The sections of an allocator, one after the other: start, size, physStart, totalPages, freePages, the
+ * number of orders, and so many counts of free runs; status in the control block.
+ */
+export declare function managedSections(handle: number): Float64Array | null
+
+/**
+ * The size classes of a CPU, or of a slab cache: 8 numbers each (objectSize, slabs, objects, active,
+ * partial, full, empty, pendingRemote); status in the control block.
+ */
+export declare function slabClasses(handle: number, cpu: number): Float64Array | null
