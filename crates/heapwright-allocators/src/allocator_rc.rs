@@ -16,7 +16,7 @@
 //! Growing and shrinking go the way that the traits give them: allocate, copy, free.
 
 use alloc::{
-    alloc::{Layout, alloc_zeroed, dealloc},
+    alloc::{Layout, alloc, dealloc},
     boxed::Box,
     rc::Rc,
     vec::Vec,
@@ -56,7 +56,7 @@ struct Inner<A> {
     _owner: Option<Box<dyn Any>>,
 }
 
-/// Memory of the global allocator, zeroed, released when it is dropped.
+/// Memory of the global allocator, not touched, released when it is dropped.
 struct Memory {
     start: NonNull<u8>,
     layout: Layout,
@@ -163,7 +163,7 @@ impl Memory {
         let layout =
             Layout::from_size_align(size, MEMORY_ALIGN).map_err(|_| AllocError::NoMemory)?;
         // SAFETY: the layout is not empty, as tested.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(AllocError::NoMemory)?;
+        let start = NonNull::new(unsafe { alloc(layout) }).ok_or(AllocError::NoMemory)?;
         Ok(Self { start, layout })
     }
 

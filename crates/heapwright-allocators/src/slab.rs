@@ -10,10 +10,10 @@
 //! - a request of at most 4,096 bytes with a larger alignment goes to the buddy, where the crate would
 //!   answer with a misaligned block;
 //! - ranges that the crate would answer with a panic are refused, ranges given twice are noticed;
-//! - statistics of its own: the crate counts sets twice, in their class and in the buddy.
+//! - truthful statistics: the crate counts sets twice, in their class and in the buddy.
 //!
-//! Invariant: `classes[i].free` is the length of the crate's list of class `i`. The crate takes a set
-//! exactly when that list is empty, so the number follows from counting allocations and frees.
+//! Invariant: `classes[i]` counts the live blocks of class `i` and the blocks of its sets. The crate takes
+//! a set exactly when all blocks are live, so both follow from allocations and frees.
 
 use core::{alloc::Layout, fmt, mem::MaybeUninit, ptr, ptr::NonNull};
 
@@ -54,11 +54,13 @@ pub struct SlabClassUse {
     pub held_bytes: usize,
 }
 
-/// What the crate's list of one class must look like.
+/// What one class has.
 #[derive(Clone, Copy, Debug, Default)]
 struct Class {
-    free: usize,
+    /// Blocks that are live.
     live: usize,
+    /// Blocks of all sets.
+    capacity: usize,
 }
 
 /// Where a request is served.
@@ -103,7 +105,7 @@ impl SlabByteAllocator {
         Self {
             inner: None,
             ranges: Ranges::new(),
-            classes: [Class { free: 0, live: 0 }; SLAB_CLASS_COUNT],
+            classes: [Class { live: 0, capacity: 0 }; SLAB_CLASS_COUNT],
             total_bytes: 0,
             used_bytes: 0,
         }
@@ -140,11 +142,11 @@ impl SlabByteAllocator {
     /// What each class holds, the smallest first.
     pub fn classes(&self) -> [SlabClassUse; SLAB_CLASS_COUNT] {
         core::array::from_fn(|class| {
-            let Class { free, live } = self.classes[class];
+            let Class { live, capacity } = self.classes[class];
             SlabClassUse {
                 block_size: class_size(class),
                 blocks_live: live,
-                held_bytes: (free + live) * class_size(class),
+                held_bytes: capacity * class_size(class),
             }
         })
     }
@@ -162,7 +164,10 @@ impl SlabByteAllocator {
         }
         (0..SLAB_CLASS_COUNT)
             .rev()
-            .find(|&class| self.classes[class].free > 0 || class_size(class) * SET_LEN <= buddy)
+            .find(|&class| {
+                let Class { live, capacity } = self.classes[class];
+                live < capacity || class_size(class) * SET_LEN <= buddy
+            })
             .map(class_size)
             .filter(|&size| align <= size)
             .unwrap_or(0)
@@ -195,9 +200,9 @@ impl SlabByteAllocator {
     /// [`PAGE_SIZE`] if the crate's buddy has a page left, when it has nothing larger; else 0. All ranges
     /// and all requests of the buddy are whole pages, so there is nothing smaller.
     fn page_left(&self) -> usize {
-        let held: usize = self.classes().iter().map(|class| class.held_bytes).sum();
-        let live: usize =
-            self.classes.iter().enumerate().map(|(i, class)| class.live * class_size(i)).sum();
+        let classes = self.classes();
+        let held: usize = classes.iter().map(|class| class.held_bytes).sum();
+        let live: usize = classes.iter().map(|class| class.blocks_live * class.block_size).sum();
         let large = self.used_bytes - live;
         if self.total_bytes - held - large >= PAGE_SIZE { PAGE_SIZE } else { 0 }
     }
@@ -286,11 +291,10 @@ impl ByteAllocator for SlabByteAllocator {
             NonNull::new(ptr::with_exposed_provenance_mut(address)).ok_or(AllocError::NoMemory)?;
         if let Place::Class(class) = place {
             let class = &mut self.classes[class];
-            if class.free == 0 {
-                class.free = SET_LEN;
-            }
-            class.free -= 1;
             class.live += 1;
+            if class.live > class.capacity {
+                class.capacity += SET_LEN;
+            }
         }
         self.used_bytes += granted;
         Ok(pos)
@@ -305,24 +309,19 @@ impl ByteAllocator for SlabByteAllocator {
     #[inline]
     unsafe fn dealloc(&mut self, pos: NonNull<u8>, layout: Layout) -> AllocResult {
         let place = place(layout).ok_or(AllocError::NotAllocated)?;
-        let inner = self.inner.as_mut().ok_or(AllocError::NotAllocated)?;
         let address = pos.addr().get();
         let (request, granted, live) = match place {
             Place::Class(class) => (layout, class_size(class), self.classes[class].live),
-            Place::Buddy(rounded) => (rounded, rounded.size(), 1),
+            Place::Buddy(rounded) => (rounded, rounded.size(), self.used_bytes / rounded.size()),
         };
-        if live == 0
-            || self.used_bytes < granted
-            || !self.ranges.contain(address)
-            || !is_aligned(address, granted)
-        {
+        if live == 0 || !self.ranges.contain(address) || !is_aligned(address, granted) {
             return Err(AllocError::NotAllocated);
         }
+        let inner = self.inner.as_mut().ok_or(AllocError::NotAllocated)?;
         // SAFETY: `pos` is a live block allocated with `layout` (bullets 1 and 2), for which `alloc` made
         // the same request as here.
         unsafe { inner.deallocate(address, request) };
         if let Place::Class(class) = place {
-            self.classes[class].free += 1;
             self.classes[class].live -= 1;
         }
         self.used_bytes -= granted;
@@ -356,8 +355,9 @@ const fn class_size(class: usize) -> usize {
 fn place(layout: Layout) -> Option<Place> {
     let size = layout.size().max(layout.align());
     if size <= CLASS_SIZE_MAX {
-        let class = size.next_power_of_two().max(CLASS_SIZE_MIN) / CLASS_SIZE_MIN;
-        return Some(Place::Class(class.ilog2() as usize));
+        // The power of two from `size` up, as a class: bits of `size - 1` above those of the smallest.
+        let bits = usize::BITS - ((size - 1) | (CLASS_SIZE_MIN - 1)).leading_zeros();
+        return Some(Place::Class((bits - CLASS_SIZE_MIN.ilog2()) as usize));
     }
     // A size above 4,096 alone sends a request to the buddy, whatever the alignment (SL2).
     let rounded = size.next_power_of_two();
