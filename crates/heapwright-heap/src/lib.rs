@@ -8,6 +8,9 @@
 //! | `mirror.rs`, `page_mirror.rs`, `id_mirror.rs` | a byte, page or id allocator behind all that |
 //! | `sections.rs`, `buddy_mirror.rs`, `slab_cache_mirror.rs`, `two_level_mirror.rs` | the two-level engine, and its levels alone, behind the same |
 //! | `refusal.rs` | why a call was refused |
+//! | `heap/` | the engine of the `Heap`: one attachment for each thread |
+//! | `magazine.rs` | stacks of free blocks that JavaScript pops and pushes |
+//! | `registry.rs` | the heaps of the process, by handle |
 //!
 //! Not here: the wrapped allocators (`heapwright-allocators` implements the traits of `heapwright-core`
 //! that this crate asks for), system calls (`heapwright-region`), anything about JavaScript.
@@ -15,12 +18,15 @@
 mod any_mirror;
 pub mod arena;
 mod buddy_mirror;
+pub mod heap;
 mod id_mirror;
 mod ledger;
 pub mod live_table;
+mod magazine;
 mod mirror;
 mod page_mirror;
 mod refusal;
+pub mod registry;
 mod sections;
 mod slab_cache_mirror;
 mod two_level_mirror;

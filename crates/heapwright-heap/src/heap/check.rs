@@ -1,0 +1,198 @@
+//! All invariants of a heap, and giving memory back to the system.
+
+use std::collections::HashSet;
+
+use super::{
+    Attachment, HeapEngine, HeapResult,
+    geometry::{CLASS_LARGE, OWNER_SHIFT, PAGE_BYTES, STATE_DEAD, STATE_LIVE, STATE_OUTBOX},
+    lock,
+    page_map::PageMap,
+};
+use crate::magazine::Stack;
+
+impl Attachment {
+    /// Verifies every invariant and returns the number of live blocks. While other threads are inside,
+    /// what their next instruction may change is left out.
+    ///
+    /// # Time Complexity
+    ///
+    /// Linear in slabs, their slots, and touched pages.
+    ///
+    /// # Errors
+    ///
+    /// [`HeapError::Poisoned`](super::HeapError::Poisoned) where one does not hold, which poisons the heap;
+    /// closed.
+    pub fn check(&self) -> HeapResult<usize> {
+        let engine = self.open()?;
+        // Nobody attaches, lets go, or hands an outbox back meanwhile.
+        let members = engine.write_members();
+        let checked = self.check_all(members.is_alone());
+        drop(members);
+        checked.map_err(|what| engine.poison(what))
+    }
+
+    fn check_all(&self, alone: bool) -> Result<usize, String> {
+        let engine = &*self.engine;
+        if alone {
+            engine.global.check_invariants()?;
+        }
+        let live_slots = engine.check_slots()?;
+        let live_runs = engine.check_runs()?;
+        let cached = self.check_magazines()?;
+        if alone {
+            engine.check_page_map()?;
+            let marked = engine.count_marked()?;
+            let (dead, outbox) = (engine.count_dead(STATE_DEAD), engine.count_dead(STATE_OUTBOX));
+            if dead != cached {
+                return Err(format!("{dead} slots are out and dead, magazines hold {cached}"));
+            }
+            let blocks = live_slots + live_runs;
+            if marked != blocks + outbox {
+                return Err(format!("{marked} blocks are marked, {blocks} are live"));
+            }
+            let taken = super::get(&engine.counters.taken_blocks);
+            if taken != blocks + cached + outbox {
+                return Err(format!("{taken} blocks are out, {blocks} live and {cached} cached"));
+            }
+        }
+        Ok(live_slots + live_runs)
+    }
+
+    /// Judges every entry of this thread's stacks; returns how many there are.
+    fn check_magazines(&self) -> Result<usize, String> {
+        let engine = &*self.engine;
+        let mut seen = HashSet::new();
+        for class in 1..=engine.sizes.len() {
+            for stack in Stack::ALL {
+                let mut damage = Ok(());
+                let judged = self.magazines().for_each(stack, class, |p| {
+                    if damage.is_ok() {
+                        damage = self.judge_entry(class, p);
+                        if !seen.insert(p) {
+                            damage = Err(format!("{p:#x} is in magazines twice"));
+                        }
+                    }
+                });
+                judged.map_err(|_| format!("the stacks of class {class} were written over"))?;
+                damage?;
+            }
+        }
+        Ok(seen.len())
+    }
+
+    fn judge_entry(&self, class: usize, p: usize) -> Result<(), String> {
+        let engine = &*self.engine;
+        let wrong = |what| Err(format!("a magazine of class {class} holds {p:#x}, which is {what}"));
+        if !engine.is_place(p) {
+            return wrong("no place of a block");
+        }
+        match engine.global.slab_at(p) {
+            Some(slab) if slab.class.index() + 1 != class => wrong("of another class"),
+            Some(slab) if slab.owner != self.cpu() => wrong("another thread's"),
+            Some(slab) if slab.slot_start != p => wrong("inside a slot"),
+            Some(_) if !engine.global.is_taken(p) => wrong("free in its slab"),
+            Some(_) if engine.state.get(&engine.meta, p) != STATE_DEAD => wrong("live"),
+            Some(_) => Ok(()),
+            None => wrong("in no slab"),
+        }
+    }
+
+    /// Gives this thread's magazines back, and every free page to the system; returns the bytes of pages
+    /// given back now.
+    ///
+    /// # Time Complexity
+    ///
+    /// Linear in free runs, and in the pages given back.
+    ///
+    /// # Errors
+    ///
+    /// Closed, poisoned.
+    pub fn trim(&self) -> HeapResult<usize> {
+        let engine = self.enter()?;
+        self.reclaim()?;
+        let mut given_back = 0;
+        engine.global.for_each_free_run(&mut |start, pages| {
+            given_back +=
+                engine.pages.untouch(start, pages, |p, bytes| engine.data.decommit(p, bytes));
+        });
+        Ok(given_back)
+    }
+}
+
+impl HeapEngine {
+    /// Judges every slot that is out of its slab; returns how many are live.
+    fn check_slots(&self) -> Result<usize, String> {
+        let mut live = 0;
+        let mut damage = Ok(());
+        let states = if self.is_shared() { STATE_OUTBOX } else { STATE_LIVE };
+        self.global.for_each_taken_slot(None, &mut |p, _| {
+            let state = self.state.get(&self.meta, p);
+            live += usize::from(state == STATE_LIVE);
+            if state > states {
+                damage = Err(format!("the state of {p:#x} is {state}"));
+            }
+        });
+        damage.map(|()| live)
+    }
+
+    fn count_dead(&self, wanted: u8) -> usize {
+        let mut count = 0;
+        self.global.for_each_taken_slot(None, &mut |p, _| {
+            count += usize::from(self.state.get(&self.meta, p) == wanted);
+        });
+        count
+    }
+
+    /// Judges every run of pages; returns how many are live.
+    fn check_runs(&self) -> Result<usize, String> {
+        let large = lock(&self.large);
+        for (&p, &pages) in &*large {
+            if self.global.run_at(p) != Some(pages) {
+                return Err(format!("no run of {pages} pages starts at {p:#x}"));
+            }
+            if self.pages.word(p) != CLASS_LARGE as i32 {
+                return Err(format!("the page map does not know the run at {p:#x}"));
+            }
+        }
+        let live = large.keys().filter(|&&p| self.state.is_live(&self.meta, p)).count();
+        Ok(live)
+    }
+
+    /// Compares the page map with slabs and runs.
+    fn check_page_map(&self) -> Result<(), String> {
+        let large = lock(&self.large);
+        for p in (0..self.geometry.size).step_by(PAGE_BYTES) {
+            let word = self.pages.word(p);
+            let expected = match self.global.slab_at(p) {
+                Some(slab) => PageMap::slab_word(slab.class, slab.owner),
+                None if large.contains_key(&p) => CLASS_LARGE as i32,
+                None => 0,
+            };
+            if word != expected {
+                let (class, owner) = (word & ((1 << OWNER_SHIFT) - 1), word >> OWNER_SHIFT);
+                return Err(format!("the page map says class {class} of {owner} at {p:#x}"));
+            }
+            if word != 0 && !self.pages.is_touched(p) {
+                return Err(format!("the page at {p:#x} is used and was never touched"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Granules that are not dead in the state map. Each must be the start of a block.
+    fn count_marked(&self) -> Result<usize, String> {
+        let mut count = 0;
+        let mut damage = Ok(());
+        self.pages.for_each_touched(|page| {
+            self.state.for_each_marked(&self.meta, page, |p, state| {
+                count += 1;
+                let start = self.block_at(p).map(|block| block.start);
+                if start != Some(p) || (self.global.slab_at(p).is_some() && !self.global.is_taken(p))
+                {
+                    damage = Err(format!("{p:#x} is marked {state} and is no block"));
+                }
+            });
+        });
+        damage.map(|()| count)
+    }
+}

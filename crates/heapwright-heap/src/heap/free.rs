@@ -1,0 +1,167 @@
+//! Freeing: flushed magazines, single blocks, and what other threads' blocks wait for in the outbox.
+//!
+//! A free is won in the state map first: of any number of callers one turns the block dead, and only that
+//! one hands it back. Handing back a block of a shared heap happens under the members' read lock, so that
+//! no dead thread is recovered between the two steps (`recover.rs`).
+
+use heapwright_two_level::CpuId;
+
+use super::{Attachment, HeapEngine, HeapError, HeapResult, add, geometry::PAGE_BYTES, lock, take_away};
+use crate::magazine::Stack;
+
+impl Attachment {
+    /// Makes room on a full stack: hands the older half back to the slabs. A free stack whose alloc stack
+    /// is empty trades places with it instead.
+    ///
+    /// # Time Complexity
+    ///
+    /// Linear in the blocks handed back.
+    ///
+    /// # Errors
+    ///
+    /// [`HeapError::InvalidParam`] for a number that is no class; closed, poisoned.
+    pub fn flush(&self, stack: Stack, class: usize) -> HeapResult {
+        let engine = self.enter()?;
+        engine.class(class)?;
+        engine.mark_used(self.slot(), class);
+        engine.high_water(self.slot());
+        let mut blocks = Vec::with_capacity(crate::magazine::CAPACITY_MAX);
+        let flushed = self.magazines().flush(stack, class, false, &mut blocks);
+        flushed.map_err(|corrupt| self.corrupt(corrupt))?;
+        self.give_cached(class, &blocks)
+    }
+
+    /// Hands back what a magazine of `class` held.
+    pub(super) fn give_cached(&self, class: usize, blocks: &[usize]) -> HeapResult {
+        let engine = &*self.engine;
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let live = |&&p: &&usize| !engine.is_place(p) || engine.state.is_live(&engine.meta, p);
+        if let Some(p) = blocks.iter().find(live) {
+            return Err(engine.poison(format!("a magazine of class {class} held {p:#x}")));
+        }
+        if engine.global.give_slots(self.cpu(), blocks).is_err() {
+            return Err(engine.poison(format!("a magazine of class {class} held a free slot")));
+        }
+        let bytes = blocks.len() * engine.sizes[class - 1];
+        take_away(&engine.counters.taken_blocks, blocks.len());
+        take_away(&engine.counters.taken_bytes, bytes);
+        // They were not live for `high_water` either.
+        let thread = &engine.threads[self.slot()];
+        let estimate = super::get(&thread.cached_estimate).min(bytes);
+        take_away(&thread.cached_estimate, estimate);
+        take_away(&engine.counters.cached_estimate, estimate);
+        Ok(())
+    }
+
+    /// Gives all magazines of this thread back; they are as small as at first then.
+    pub(super) fn flush_all(&self) -> HeapResult {
+        let engine = &*self.engine;
+        engine.high_water(self.slot());
+        let magazines = self.magazines();
+        let mut blocks = Vec::new();
+        for class in 1..=engine.sizes.len() {
+            blocks.clear();
+            let flushed = magazines.flush_class(class, &mut blocks);
+            flushed.map_err(|corrupt| self.corrupt(corrupt))?;
+            self.give_cached(class, &blocks)?;
+            magazines.reset(class);
+        }
+        Ok(())
+    }
+
+    /// Frees the block at `p`.
+    ///
+    /// # Errors
+    ///
+    /// [`HeapError::NotAllocated`] unless a live block starts there; closed, poisoned.
+    pub fn free(&self, p: usize) -> HeapResult {
+        let engine = self.enter()?;
+        let _members = engine.is_shared().then(|| engine.read_members());
+        self.free_one(p)?;
+        add(&engine.counters.frees, 1);
+        Ok(())
+    }
+
+    /// Frees one block; the caller holds the members' lock where the heap is shared.
+    pub(super) fn free_one(&self, p: usize) -> HeapResult {
+        let engine = &*self.engine;
+        if !engine.is_place(p) || !engine.state.claim(&engine.meta, p) {
+            return Err(HeapError::NotAllocated);
+        }
+        self.give_back(p)
+    }
+
+    /// Hands one dead block back, a slot or a run of pages.
+    pub(super) fn give_back(&self, p: usize) -> HeapResult {
+        let engine = &*self.engine;
+        let Some(slab) = engine.global.slab_at(p) else { return engine.give_run(p) };
+        if engine.global.give_slots(self.cpu(), &[p]).is_err() {
+            return Err(engine.poison(format!("the state map said that {p:#x} was live")));
+        }
+        take_away(&engine.counters.taken_blocks, 1);
+        take_away(&engine.counters.taken_bytes, engine.sizes[slab.class.index()]);
+        Ok(())
+    }
+
+    /// Hands the outbox back: blocks of other threads that this one has freed.
+    ///
+    /// # Errors
+    ///
+    /// Closed, poisoned.
+    pub fn flush_outbox(&self) -> HeapResult {
+        let engine = self.enter()?;
+        if !engine.is_shared() {
+            return Ok(());
+        }
+        let _members = engine.read_members();
+        engine.give_outbox(self.cpu())
+    }
+}
+
+impl HeapEngine {
+    /// Hands back the outbox of a thread, which is the caller's or dead. The caller holds the members'
+    /// lock.
+    pub(super) fn give_outbox(&self, cpu: CpuId) -> HeapResult {
+        let mut blocks = Vec::new();
+        if self.magazines(cpu.index()).take_outbox(&mut blocks).is_err() {
+            return Err(self.poison(format!("the outbox of slot {} was written over", cpu.0)));
+        }
+        // The state decides: what is not in an outbox by its word was handed back already.
+        blocks.retain(|&p| self.is_place(p) && self.state.claim_from_outbox(&self.meta, p));
+        let mut bytes = 0;
+        let mut runs = Vec::new();
+        blocks.retain(|&p| match self.global.slab_at(p) {
+            Some(slab) => {
+                bytes += self.sizes[slab.class.index()];
+                true
+            }
+            None => {
+                runs.push(p);
+                false
+            }
+        });
+        if self.global.give_slots(cpu, &blocks).is_err() {
+            return Err(self.poison(format!("the outbox of slot {} held a free slot", cpu.0)));
+        }
+        take_away(&self.counters.taken_blocks, blocks.len());
+        take_away(&self.counters.taken_bytes, bytes);
+        runs.into_iter().try_for_each(|p| self.give_run(p))
+    }
+
+    /// Hands back the run of pages at `p`, which is dead.
+    fn give_run(&self, p: usize) -> HeapResult {
+        let removed = lock(&self.large).remove(&p);
+        let Some(pages) = removed else {
+            return Err(self.poison(format!("the state map said that {p:#x} was live")));
+        };
+        self.pages.run_removed(p);
+        if self.global.dealloc_pages(p, pages).is_err() {
+            return Err(self.poison(format!("the run at {p:#x} was not allocated")));
+        }
+        take_away(&self.counters.taken_blocks, 1);
+        take_away(&self.counters.taken_bytes, pages * PAGE_BYTES);
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! Where everything lies in the metadata mapping of a heap: the layout that Rust and TypeScript share.
+//!
+//! ```text
+//! ├ area of slot 0 ┼ page map ┼ state bits ┼ state bytes ┼ area of slot 1 ┼ … ┼ area of the last slot ┤
+//!   1 MiB            4 B a page 1 bit a       1 byte a       1 MiB each
+//!                               granule       granule
+//! ```
+//!
+//! The area of a slot (one thread's magazines), in words of 4 bytes:
+//!
+//! ```text
+//! 0 ALIVE · 1 SLOT · 2 CLASSES        control words
+//! 1024  S2C[ceil(size / 16)]          class number of a size, 1 … classes
+//! 3584  AT[class]   3712  FT[class]   top of the alloc stack, of the free stack: absolute word indices
+//! 3840  PT[class]                     top of the pool stack, when JavaScript has written it there
+//! 4096  stacks: three of 512 words for each class number from 0
+//! 204800  OUTBOX: count, then blocks of other threads that this one has freed
+//! ```
+//!
+//! A **class number** is the index of a size class plus 1; 0 is no class, [`CLASS_LARGE`] a run of pages.
+//! A stack of logical capacity `L` occupies its last `L` words, and the word below them is 0: a top `t` is
+//! "empty" where word `t - 1` is 0, and "full" where `t` is a multiple of [`STACK_WORDS`]. Class numbers 0
+//! and [`CLASS_LARGE`] are empty and full for ever, so that JavaScript falls into the slow path by itself.
+
+use heapwright_core::align_up;
+use heapwright_region::page_size;
+
+use crate::heap::HeapError;
+
+/// log2 of the unit of the engine's pages.
+pub const PAGE_SHIFT: usize = 12;
+/// Bytes of a page of the engine.
+pub const PAGE_BYTES: usize = 1 << PAGE_SHIFT;
+/// log2 of a granule: the smallest block, and the alignment of all.
+pub const GRANULE_SHIFT: usize = 4;
+/// Bytes of a granule.
+pub const GRANULE_BYTES: usize = 1 << GRANULE_SHIFT;
+
+/// The smallest heap.
+pub const SIZE_MIN: usize = 1 << 20;
+/// The largest heap.
+pub const SIZE_MAX: usize = 64 << 30;
+/// A heap's size is a multiple of this.
+pub const SIZE_UNIT: usize = 64 << 10;
+/// The most threads that a heap can be told to expect.
+pub const THREADS_MAX: usize = 1024;
+/// Up to this size the words of a magazine are addresses, above it granule numbers.
+pub const NARROW_SIZE_MAX: usize = 1 << 32;
+
+/// Bytes of a thread's area. Touched only where it is used.
+pub const AREA_BYTES: usize = 1 << 20;
+/// Word: 1 while the thread is attached to a heap that lives.
+pub const ALIVE: usize = 0;
+/// Word: the slot.
+pub const SLOT: usize = 1;
+/// Word: how many classes there are.
+pub const CLASSES: usize = 2;
+/// Words: class number of a size in granules.
+pub const S2C: usize = 1024;
+/// Words of [`S2C`]: up to 32 KiB.
+pub const S2C_WORDS: usize = 2049;
+/// Words: tops of the alloc stacks.
+pub const AT: usize = 3584;
+/// Words: tops of the free stacks.
+pub const FT: usize = 3712;
+/// Words: tops of the pool stacks.
+pub const PT: usize = 3840;
+/// Word: where the stacks begin.
+pub const STACKS: usize = 4096;
+/// Words of a stack, the sentinel included.
+pub const STACK_WORDS: usize = 512;
+/// Stacks of a class.
+pub const STACKS_PER_CLASS: usize = 3;
+/// Word: blocks in the outbox; they follow.
+pub const OUTBOX: usize = 204_800;
+/// Blocks that the outbox holds.
+pub const OUTBOX_WORDS: usize = 4096;
+/// The class number of a run of pages.
+pub const CLASS_LARGE: usize = 127;
+/// The owner's slot in a page map word starts at this bit.
+pub const OWNER_SHIFT: usize = 8;
+
+/// State of a block, shared mode: not live.
+pub const STATE_DEAD: u8 = 0;
+/// State of a block, shared mode: live.
+pub const STATE_LIVE: u8 = 1;
+/// State of a block, shared mode: freed by a thread that does not own it, and waiting in its outbox.
+pub const STATE_OUTBOX: u8 = 2;
+
+const _: () = assert!(S2C + S2C_WORDS <= AT);
+const _: () = assert!(AT + CLASS_LARGE < FT);
+const _: () = assert!(FT + CLASS_LARGE < PT);
+const _: () = assert!(PT + CLASS_LARGE < STACKS);
+const _: () = assert!(STACKS.is_multiple_of(STACK_WORDS));
+const _: () = assert!(STACKS + CLASS_LARGE * STACKS_PER_CLASS * STACK_WORDS <= OUTBOX);
+const _: () = assert!((OUTBOX + 1 + OUTBOX_WORDS) * 4 <= AREA_BYTES);
+const _: () = assert!(AREA_BYTES.is_multiple_of(64 << 10));
+const _: () = assert!(THREADS_MAX < 1 << (31 - OWNER_SHIFT));
+
+/// Sizes and byte offsets of one heap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Bytes of data.
+    pub size: usize,
+    /// Threads at once.
+    pub max_threads: usize,
+    /// Bytes of metadata.
+    pub meta_size: usize,
+    /// Offset of the page map.
+    pub page_map: usize,
+    /// Offset of the state bits.
+    pub state_bits: usize,
+    /// Offset of the state bytes.
+    pub state_bytes: usize,
+    /// Offset of the area of slot 1; those of higher slots follow.
+    pub areas: usize,
+}
+
+impl Geometry {
+    /// The layout of a heap of `size` bytes, rounded up to [`SIZE_UNIT`].
+    ///
+    /// # Errors
+    ///
+    /// [`HeapError::InvalidParam`] below [`SIZE_MIN`] or for no threads, [`HeapError::Capacity`] above
+    /// [`SIZE_MAX`] or [`THREADS_MAX`].
+    pub fn new(size: usize, max_threads: usize) -> Result<Self, HeapError> {
+        if size < SIZE_MIN || max_threads == 0 {
+            return Err(HeapError::InvalidParam);
+        }
+        if size > SIZE_MAX {
+            return Err(HeapError::Capacity { limit: SIZE_MAX });
+        }
+        if max_threads > THREADS_MAX {
+            return Err(HeapError::Capacity { limit: THREADS_MAX });
+        }
+        let round = |length| align_up(length, page_size()).ok_or(HeapError::InvalidParam);
+        let size = align_up(size, SIZE_UNIT).ok_or(HeapError::InvalidParam)?;
+        let page_map = AREA_BYTES;
+        let state_bits = page_map + round(size / PAGE_BYTES * 4)?;
+        let state_bytes = state_bits + round(size / GRANULE_BYTES / 8)?;
+        let areas = state_bytes + round(size / GRANULE_BYTES)?;
+        let meta_size = areas + (max_threads - 1) * AREA_BYTES;
+        Ok(Self { size, max_threads, meta_size, page_map, state_bits, state_bytes, areas })
+    }
+
+    /// Offset of the area of `slot`.
+    #[inline]
+    pub fn area(&self, slot: usize) -> usize {
+        debug_assert!(slot < self.max_threads);
+        if slot == 0 { 0 } else { self.areas + (slot - 1) * AREA_BYTES }
+    }
+
+    /// Whether the words of a magazine are granule numbers rather than addresses.
+    #[inline]
+    pub fn is_wide(&self) -> bool {
+        self.size > NARROW_SIZE_MAX
+    }
+
+    /// The word of a magazine that stands for the block at `p`.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "below 2^32 by construction of the heap")]
+    pub fn entry_of(&self, p: usize) -> i32 {
+        debug_assert!(p < self.size);
+        let number = if self.is_wide() { p >> GRANULE_SHIFT } else { p };
+        (number as u32).cast_signed()
+    }
+
+    /// The block that a word of a magazine stands for; any word gives a number below 2^36.
+    #[inline]
+    pub fn block_of(&self, entry: i32) -> usize {
+        let number = entry.cast_unsigned() as usize;
+        if self.is_wide() { number << GRANULE_SHIFT } else { number }
+    }
+}

@@ -1,0 +1,163 @@
+//! The page map: what block class a page holds, for JavaScript's eyes, and which pages were ever used.
+//!
+//! The word of a page of a slab is the class number and, from bit 8, the slot of the slab's owner. The
+//! word of the first page of a live run is [`CLASS_LARGE`]. Every other word is 0: no block starts there
+//! that JavaScript may free by itself. The engine tells of its slabs through [`SlabObserver`].
+//!
+//! *Touched* pages are those handed out since they were last given back to the system.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use heapwright_two_level::{CpuId, SizeClass, SlabObserver};
+
+use crate::heap::{
+    geometry::{CLASS_LARGE, Geometry, OWNER_SHIFT, PAGE_BYTES, PAGE_SHIFT},
+    memory::Mapping,
+};
+
+/// Page map and touched pages of one heap.
+#[derive(Debug)]
+pub(super) struct PageMap {
+    memory: Arc<Mapping>,
+    offset: usize,
+    touched: Box<[AtomicU64]>,
+}
+
+impl PageMap {
+    /// The map of a new heap.
+    pub(super) fn new(memory: Arc<Mapping>, geometry: &Geometry) -> Self {
+        let words = (geometry.size >> PAGE_SHIFT).div_ceil(64);
+        Self {
+            memory,
+            offset: geometry.page_map,
+            touched: (0..words).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// The word of the page that holds `p`.
+    #[inline]
+    pub(super) fn word(&self, p: usize) -> i32 {
+        self.memory.word(self.offset + (p >> PAGE_SHIFT) * 4)
+    }
+
+    fn set(&self, p: usize, word: i32) {
+        self.memory.set_word(self.offset + (p >> PAGE_SHIFT) * 4, word);
+    }
+
+    /// The word of the pages of a slab.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "10 bits")]
+    pub(super) fn slab_word(class: SizeClass, owner: CpuId) -> i32 {
+        (usize::from(class.0) + 1 | usize::from(owner.0) << OWNER_SHIFT) as i32
+    }
+
+    /// A run of `pages` pages at `p` is live now.
+    pub(super) fn run_added(&self, p: usize, pages: usize) {
+        self.touch(p, pages);
+        self.set(p, CLASS_LARGE as i32);
+    }
+
+    /// The run at `p` is live no longer.
+    pub(super) fn run_removed(&self, p: usize) {
+        self.set(p, 0);
+    }
+
+    /// The `pages` pages at `p` were handed out.
+    pub(super) fn touch(&self, p: usize, pages: usize) {
+        let first = p >> PAGE_SHIFT;
+        for_each_word(first..first + pages, |word, mask| {
+            self.touched[word].fetch_or(mask, Ordering::Relaxed);
+        });
+    }
+
+    /// Whether the page that holds `p` is touched.
+    pub(super) fn is_touched(&self, p: usize) -> bool {
+        let page = p >> PAGE_SHIFT;
+        self.touched[page / 64].load(Ordering::Relaxed) >> (page % 64) & 1 != 0
+    }
+
+    /// Calls `give_back(p, bytes)` for the touched pages among `pages` free ones at `p`, run by run, and
+    /// forgets those for which it says `true`. Returns their bytes.
+    pub(super) fn untouch(
+        &self,
+        p: usize,
+        pages: usize,
+        mut give_back: impl FnMut(usize, usize) -> bool,
+    ) -> usize {
+        let (first, end) = (p >> PAGE_SHIFT, (p >> PAGE_SHIFT) + pages);
+        let mut given_back = 0;
+        let mut page = first;
+        while page < end {
+            if !self.is_touched(page << PAGE_SHIFT) {
+                // Skips whole words of untouched pages.
+                let empty = page % 64 == 0 && self.touched[page / 64].load(Ordering::Relaxed) == 0;
+                page += if empty { 64 } else { 1 };
+                continue;
+            }
+            let start = page;
+            while page < end && self.is_touched(page << PAGE_SHIFT) {
+                page += 1;
+            }
+            if give_back(start << PAGE_SHIFT, (page - start) << PAGE_SHIFT) {
+                for_each_word(start..page, |word, mask| {
+                    self.touched[word].fetch_and(!mask, Ordering::Relaxed);
+                });
+                given_back += (page - start) << PAGE_SHIFT;
+            }
+        }
+        given_back
+    }
+
+    /// Bytes of touched pages: what the heap may hold resident.
+    pub(super) fn touched_bytes(&self) -> usize {
+        let pages = |word: &AtomicU64| word.load(Ordering::Relaxed).count_ones() as usize;
+        self.touched.iter().map(pages).sum::<usize>() << PAGE_SHIFT
+    }
+
+    /// Calls `f` with the address of every touched page.
+    pub(super) fn for_each_touched(&self, mut f: impl FnMut(usize)) {
+        for (index, word) in self.touched.iter().enumerate() {
+            let mut bits = word.load(Ordering::Relaxed);
+            while bits != 0 {
+                f((index * 64 + bits.trailing_zeros() as usize) << PAGE_SHIFT);
+                bits &= bits - 1;
+            }
+        }
+    }
+}
+
+impl SlabObserver for PageMap {
+    fn slab_added(&self, base: usize, pages: usize, class: SizeClass, owner: CpuId) {
+        self.touch(base, pages);
+        let word = Self::slab_word(class, owner);
+        (0..pages).for_each(|page| self.set(base + page * PAGE_BYTES, word));
+    }
+
+    fn slab_removed(&self, base: usize, pages: usize) {
+        (0..pages).for_each(|page| self.set(base + page * PAGE_BYTES, 0));
+    }
+
+    fn owner_changed(&self, base: usize, pages: usize, owner: CpuId) {
+        for page in 0..pages {
+            let p = base + page * PAGE_BYTES;
+            let class = self.word(p) & ((1 << OWNER_SHIFT) - 1);
+            self.set(p, class | i32::from(owner.0) << OWNER_SHIFT);
+        }
+    }
+}
+
+/// Calls `f(word, mask)` for the bits `range` of a bit map in words of 64.
+fn for_each_word(range: Range<usize>, mut f: impl FnMut(usize, u64)) {
+    let mut bit = range.start;
+    while bit < range.end {
+        let low = bit % 64;
+        let count = (64 - low).min(range.end - bit);
+        f(bit / 64, (u64::MAX >> (64 - count)) << low);
+        bit += count;
+    }
+}

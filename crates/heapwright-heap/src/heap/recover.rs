@@ -1,0 +1,181 @@
+//! Threads that attach, let go and die; from one thread to several.
+//!
+//! A thread's magazines are native memory, so whoever finds out that a thread is gone can return what it
+//! held, from that memory alone and whatever its last instruction was:
+//!
+//! - Its magazines hold slots of its own slabs only. So what it held is every slot of its slabs that is
+//!   taken and dead, whatever its stack tops say: `alloc` marks a block live after popping it, `free`
+//!   marks it dead before pushing it.
+//! - Blocks of others that it freed have state 2. JavaScript writes the outbox entry before it changes
+//!   the state, so every such block is in somebody's outbox, and whoever turns 2 into 0 hands it back:
+//!   entries of which the state says otherwise are passed over.
+//! - Its slabs go to a thread that stays (`adopt`), and with them what others free into them.
+//!
+//! A block that Rust itself is about to hand back is dead and taken for a moment. The members' lock keeps
+//! that moment and a recovery apart: frees of shared heaps read it, attach and detach write it.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use heapwright_two_level::CpuId;
+
+use super::{
+    Attachment, HeapEngine, HeapError, HeapResult, geometry::STATE_DEAD, lock, take_away,
+};
+
+/// Who is attached.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    slots: Vec<u16>,
+    joined: bool,
+    closed: bool,
+}
+
+impl Members {
+    /// Threads attached.
+    pub(super) fn count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether at most one thread is attached.
+    pub(super) fn is_alone(&self) -> bool {
+        self.slots.len() <= 1
+    }
+
+    /// Whether a second thread has ever attached.
+    pub(super) fn was_joined(&self) -> bool {
+        self.joined
+    }
+}
+
+impl HeapEngine {
+    /// Attaches a thread: the creator, or, once the heap is shared, any.
+    ///
+    /// # Errors
+    ///
+    /// [`HeapError::Closed`] if the last thread has let go or the heap was destroyed,
+    /// [`HeapError::Capacity`] if there is no slot; [`HeapError::InvalidParam`] for a second thread on an
+    /// exclusive heap; poisoned.
+    pub fn attach(self: &Arc<Self>) -> HeapResult<Attachment> {
+        let mut members = self.write_members();
+        if members.closed || self.is_dead() {
+            return Err(HeapError::Closed);
+        }
+        if self.poison.get().is_some() {
+            return Err(HeapError::Poisoned);
+        }
+        if members.count() > 0 && !self.is_shared() {
+            return Err(HeapError::InvalidParam);
+        }
+        let cpu = self.global.attach();
+        let cpu = cpu.ok_or(HeapError::Capacity { limit: self.geometry.max_threads })?;
+        self.magazines(cpu.index()).open(cpu.index(), |granules| self.class_of_granules(granules));
+        members.joined |= members.count() > 0;
+        members.slots.push(cpu.0);
+        Ok(Attachment { engine: Arc::clone(self), slot: cpu.0 })
+    }
+
+    /// The class number of a size in granules; 0 for none.
+    fn class_of_granules(&self, granules: usize) -> usize {
+        let size = granules * super::geometry::GRANULE_BYTES;
+        let index = self.sizes.partition_point(|&other| other < size);
+        if granules == 0 || index == self.sizes.len() { 0 } else { index + 1 }
+    }
+
+    /// Lets go of `slot`, whose thread does nothing with the heap any more, and returns whether it was the
+    /// last. What it held goes back, its slabs to another thread. A slot that is not attached: nothing.
+    pub fn detach(self: &Arc<Self>, slot: usize) -> bool {
+        let mut members = self.write_members();
+        let Some(index) = members.slots.iter().position(|&other| usize::from(other) == slot) else {
+            return false;
+        };
+        let gone = members.slots.swap_remove(index);
+        let magazines = self.magazines(slot);
+        magazines.mark_dead();
+        let Some(&heir) = members.slots.first() else {
+            members.closed = true;
+            return true;
+        };
+        if !self.is_dead() && self.poison.get().is_none() {
+            // Damage has poisoned the heap: then there is nothing to save.
+            let _ = self.recover(CpuId(gone), CpuId(heir));
+        }
+        false
+    }
+
+    /// Returns what the thread of `gone` held, and gives its slabs to `heir`. The caller holds the members'
+    /// lock for writing.
+    fn recover(&self, gone: CpuId, heir: CpuId) -> HeapResult {
+        self.give_outbox(gone)?;
+        let mut cached = Vec::new();
+        let mut bytes = 0;
+        self.global.for_each_taken_slot(Some(gone), &mut |p, size| {
+            if self.state.get(&self.meta, p) == STATE_DEAD {
+                cached.push(p);
+                bytes += size;
+            }
+        });
+        if self.global.give_slots(gone, &cached).is_err() {
+            return Err(self.poison(format!("slot {} held a free slot", gone.0)));
+        }
+        take_away(&self.counters.taken_blocks, cached.len());
+        take_away(&self.counters.taken_bytes, bytes);
+        let thread = &self.threads[gone.index()];
+        let estimate = thread.cached_estimate.swap(0, Ordering::Relaxed);
+        take_away(&self.counters.cached_estimate, estimate);
+        thread.used_classes.iter().for_each(|bits| bits.store(0, Ordering::Relaxed));
+        match self.global.adopt(gone, heir) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.poison(format!("slot {} cannot be adopted", gone.0))),
+        }
+    }
+
+    /// Ends the heap for every thread: its data read zero from now on, every call is refused.
+    pub fn destroy(&self) {
+        if self.dead.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let members = self.read_members();
+        for &slot in &members.slots {
+            self.magazines(usize::from(slot)).mark_dead();
+        }
+        self.data.zero_over();
+    }
+}
+
+impl Attachment {
+    /// Turns an exclusive heap into a shared one. For the one thread that is attached, before anybody else
+    /// can be: no window, for the caller is the owner (HAZARDS CC10).
+    ///
+    /// # Errors
+    ///
+    /// Closed, poisoned.
+    pub fn share(&self) -> HeapResult {
+        let engine = self.enter()?;
+        if engine.is_shared() {
+            return Ok(());
+        }
+        let _members = engine.write_members();
+        self.flush_all()?;
+        engine.global.for_each_taken_slot(None, &mut |p, _| {
+            engine.state.copy_to_byte(&engine.meta, p);
+        });
+        for &p in lock(&engine.large).keys() {
+            engine.state.copy_to_byte(&engine.meta, p);
+        }
+        engine.state.share();
+        Ok(())
+    }
+
+    /// Ends the heap for every thread.
+    pub fn destroy(&self) {
+        self.engine.destroy();
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        if self.engine.detach(self.slot()) {
+            crate::registry::forget(&self.engine);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The state map: which blocks are live, as JavaScript writes it and Rust judges it.
+//!
+//! A heap that one thread uses has a bit for each granule of 16 bytes; a heap that threads share has a
+//! byte, so that one atomic exchange decides between two threads that free one block. Both maps are in
+//! the metadata mapping; `share` fills the bytes from the bits, once.
+//!
+//! Not here: which numbers are starts of blocks at all (`judge.rs`).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::heap::{
+    geometry::{GRANULE_SHIFT, Geometry, STATE_DEAD, STATE_LIVE, STATE_OUTBOX},
+    memory::Mapping,
+};
+
+/// The state map of one heap. Every `p` is a multiple of 16 below the heap's size.
+#[derive(Debug)]
+pub(super) struct StateMap {
+    bits: usize,
+    bytes: usize,
+    shared: AtomicBool,
+}
+
+impl StateMap {
+    /// The map of an exclusive heap.
+    pub(super) fn new(geometry: &Geometry) -> Self {
+        Self {
+            bits: geometry.state_bits,
+            bytes: geometry.state_bytes,
+            shared: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the bytes are in use.
+    #[inline]
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Acquire)
+    }
+
+    /// Switches to the bytes, in which `live` was told of every live block before.
+    pub(super) fn share(&self) {
+        self.shared.store(true, Ordering::Release);
+    }
+
+    /// Copies the state of `p` from its bit to its byte; whether it is live.
+    pub(super) fn copy_to_byte(&self, memory: &Mapping, p: usize) -> bool {
+        let live = self.bit(memory, p);
+        memory.set_byte(self.bytes + (p >> GRANULE_SHIFT), u8::from(live));
+        live
+    }
+
+    #[inline]
+    fn word_of(&self, p: usize) -> (usize, i32) {
+        let granule = p >> GRANULE_SHIFT;
+        (self.bits + (granule >> 5) * 4, 1 << (granule & 31))
+    }
+
+    #[inline]
+    fn bit(&self, memory: &Mapping, p: usize) -> bool {
+        let (word, mask) = self.word_of(p);
+        memory.word(word) & mask != 0
+    }
+
+    /// What the map says of `p`.
+    #[inline]
+    pub(super) fn get(&self, memory: &Mapping, p: usize) -> u8 {
+        if self.is_shared() {
+            memory.byte(self.bytes + (p >> GRANULE_SHIFT))
+        } else {
+            u8::from(self.bit(memory, p))
+        }
+    }
+
+    /// Whether a live block starts at `p`, if any does.
+    #[inline]
+    pub(super) fn is_live(&self, memory: &Mapping, p: usize) -> bool {
+        self.get(memory, p) == STATE_LIVE
+    }
+
+    /// Marks `p`, which the caller holds, as live.
+    #[inline]
+    pub(super) fn set_live(&self, memory: &Mapping, p: usize) {
+        if self.is_shared() {
+            memory.set_byte(self.bytes + (p >> GRANULE_SHIFT), STATE_LIVE);
+        } else {
+            let (word, mask) = self.word_of(p);
+            memory.set_word(word, memory.word(word) | mask);
+        }
+    }
+
+    /// Turns `p` from live to dead; `false` where it is not live. Of several callers one wins.
+    #[inline]
+    pub(super) fn claim(&self, memory: &Mapping, p: usize) -> bool {
+        if self.is_shared() {
+            return memory.exchange_byte(
+                self.bytes + (p >> GRANULE_SHIFT),
+                STATE_LIVE,
+                STATE_DEAD,
+            );
+        }
+        let (word, mask) = self.word_of(p);
+        let state = memory.word(word);
+        memory.set_word(word, state & !mask);
+        state & mask != 0
+    }
+
+    /// Turns `p` from "in an outbox" to dead; `false` where it is in none. Of several callers one wins.
+    pub(super) fn claim_from_outbox(&self, memory: &Mapping, p: usize) -> bool {
+        memory.exchange_byte(self.bytes + (p >> GRANULE_SHIFT), STATE_OUTBOX, STATE_DEAD)
+    }
+
+    /// Calls `f` for every granule of the page at `page` (a multiple of 4096) that is not dead.
+    pub(super) fn for_each_marked(&self, memory: &Mapping, page: usize, mut f: impl FnMut(usize, u8)) {
+        for p in (page..page + super::geometry::PAGE_BYTES).step_by(1 << (GRANULE_SHIFT + 5)) {
+            if !self.is_shared() && memory.word(self.word_of(p).0) == 0 {
+                continue;
+            }
+            for p in (p..p + (1 << (GRANULE_SHIFT + 5))).step_by(1 << GRANULE_SHIFT) {
+                let state = self.get(memory, p);
+                if state != STATE_DEAD {
+                    f(p, state);
+                }
+            }
+        }
+    }
+}

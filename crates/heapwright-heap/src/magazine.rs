@@ -1,0 +1,433 @@
+//! Magazines: one thread's stacks of free blocks, in native memory that JavaScript pops and pushes.
+//!
+//! Every size class has three stacks. `alloc` pops from the *alloc stack* and `free` pushes to the *free
+//! stack*, which trade places when the first is empty; a pool of one size has a *pool stack* of its own,
+//! whose top JavaScript keeps in a field and writes back before it calls. Only an empty or a full stack
+//! calls Rust: [`Magazines::refill`] fills one from the slabs, [`Magazines::flush`] hands the older half
+//! of one back. Layout and sentinels: `heap/geometry.rs`.
+//!
+//! A stack of a class starts with a few blocks of capacity and doubles at every refill, up to a bound in
+//! bytes: a thread that allocates little holds little back.
+//!
+//! Invariants:
+//! 1. Stacks hold slots of slabs that the thread owns, and each slot once; all of them are dead in the
+//!    state map. So what a thread holds follows from slabs and state map alone, if it dies.
+//! 2. Nothing read from the area is believed: a top outside of its stack is [`Corrupt`], and entries are
+//!    judged by the slabs when they are handed back.
+//!
+//! Not here: where blocks come from and go to (`heap/mod.rs`).
+
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+
+use crate::heap::{
+    geometry::{
+        ALIVE, AREA_BYTES, AT, CLASS_LARGE, CLASSES, FT, Geometry, OUTBOX, OUTBOX_WORDS, PT, S2C,
+        S2C_WORDS, SLOT, STACK_WORDS, STACKS, STACKS_PER_CLASS,
+    },
+    Mapping,
+};
+
+/// The most entries of a stack.
+pub(crate) const CAPACITY_MAX: usize = STACK_WORDS - 1;
+
+/// What a stack starts with: this many blocks, or bytes worth of them, and at least two.
+const START_BLOCKS: usize = 16;
+const START_BYTES: usize = 4 << 10;
+
+/// A stack may hold this many bytes of blocks, or this part of the heap if that is less.
+const LIMIT_BYTES: usize = 64 << 10;
+const LIMIT_PART: usize = 128;
+
+/// The words of a thread's area contradict each other: something has written there that should not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Corrupt;
+
+/// Which stack of a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stack {
+    /// Popped by `alloc`.
+    Alloc,
+    /// Pushed by `free`.
+    Free,
+    /// Of a pool.
+    Pool,
+}
+
+impl Stack {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Alloc, Self::Free, Self::Pool];
+
+    const fn tops(self) -> usize {
+        match self {
+            Self::Alloc => AT,
+            Self::Free => FT,
+            Self::Pool => PT,
+        }
+    }
+}
+
+/// What Rust knows of a thread's magazines and JavaScript does not see: the capacity of each stack.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    /// Of the alloc and the free stack alike, by class number. 0: not used yet.
+    pair: Box<[AtomicU16]>,
+    /// Of the pool stack.
+    pool: Box<[AtomicU16]>,
+    /// Tops of the free stacks when `low_water` looked last.
+    seen: Box<[AtomicUsize]>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let zeros = || (0..=CLASS_LARGE).map(|_| AtomicU16::new(0)).collect();
+        let seen = (0..=CLASS_LARGE).map(|_| AtomicUsize::new(0)).collect();
+        Self { pair: zeros(), pool: zeros(), seen }
+    }
+}
+
+impl Limits {
+    fn of(&self, stack: Stack) -> &[AtomicU16] {
+        if stack == Stack::Pool { &self.pool } else { &self.pair }
+    }
+
+    #[inline]
+    fn get(&self, stack: Stack, class: usize) -> usize {
+        usize::from(self.of(stack)[class].load(Ordering::Relaxed))
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "at most CAPACITY_MAX")]
+    fn set(&self, stack: Stack, class: usize, limit: usize) {
+        debug_assert!(limit <= CAPACITY_MAX);
+        self.of(stack)[class].store(limit as u16, Ordering::Relaxed);
+    }
+}
+
+/// Writes the blocks of a refill downwards, so that the first is popped first.
+#[derive(Debug)]
+pub(crate) struct Filler<'a> {
+    magazines: Magazines<'a>,
+    next: usize,
+    base: usize,
+}
+
+impl Filler<'_> {
+    /// The next block.
+    #[inline]
+    pub(crate) fn push(&mut self, p: usize) {
+        debug_assert!(self.next > self.base);
+        if self.next > self.base {
+            self.next -= 1;
+            self.magazines.set(self.next, self.magazines.geometry.entry_of(p));
+        }
+    }
+}
+
+/// The magazines of one thread, for the duration of a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Magazines<'a> {
+    memory: &'a Mapping,
+    geometry: &'a Geometry,
+    limits: &'a Limits,
+    /// Sizes by class index.
+    sizes: &'a [usize],
+    /// Byte offset of the area.
+    area: usize,
+}
+
+impl<'a> Magazines<'a> {
+    /// The magazines in the area of `slot`.
+    #[inline]
+    pub(crate) fn new(
+        memory: &'a Mapping,
+        geometry: &'a Geometry,
+        limits: &'a Limits,
+        sizes: &'a [usize],
+        slot: usize,
+    ) -> Self {
+        Self { memory, geometry, limits, sizes, area: geometry.area(slot) }
+    }
+
+    /// Prepares the area of `slot` for a thread that attaches: every stack is empty.
+    pub(crate) fn open(&self, slot: usize, class_of_granules: impl Fn(usize) -> usize) {
+        self.memory.zero(self.area, AREA_BYTES);
+        self.set(SLOT, word(slot));
+        self.set(CLASSES, word(self.sizes.len()));
+        for granules in 0..S2C_WORDS {
+            self.set(S2C + granules, word(class_of_granules(granules)));
+        }
+        for class in 0..=CLASS_LARGE {
+            // Class numbers without a class are empty and full: the end of a stack of zeros.
+            let full = word(stack_end(0, 0));
+            Stack::ALL.into_iter().for_each(|stack| self.set(stack.tops() + class, full));
+        }
+        (1..=self.sizes.len()).for_each(|class| self.reset(class));
+        self.set(ALIVE, 1);
+    }
+
+    /// Makes the stacks of `class`, all of which are empty, as small as they were at first.
+    pub(crate) fn reset(&self, class: usize) {
+        let limit = self.limit_start(class);
+        for (index, stack) in Stack::ALL.into_iter().enumerate() {
+            let base = stack_end(class, index) - limit;
+            self.limits.set(stack, class, limit);
+            self.set(base - 1, 0);
+            self.set(stack.tops() + class, word(base));
+        }
+    }
+
+    /// Tells JavaScript, at its next look, that this thread has no part in the heap any more.
+    pub(crate) fn mark_dead(&self) {
+        self.set(ALIVE, 0);
+    }
+
+    #[inline]
+    fn get(&self, index: usize) -> i32 {
+        self.memory.word(self.area + index * 4)
+    }
+
+    #[inline]
+    fn set(&self, index: usize, value: i32) {
+        self.memory.set_word(self.area + index * 4, value);
+    }
+
+    /// The most entries that a stack of `class` may have.
+    fn limit_max(&self, class: usize) -> usize {
+        let bytes = LIMIT_BYTES.min(self.geometry.size / LIMIT_PART);
+        (bytes / self.sizes[class - 1]).clamp(2, CAPACITY_MAX)
+    }
+
+    fn limit_start(&self, class: usize) -> usize {
+        let few = (START_BYTES / self.sizes[class - 1]).clamp(2, START_BLOCKS);
+        few.min(self.limit_max(class))
+    }
+
+    /// Where `stack` of `class` is: its top and the index of its first entry.
+    #[inline]
+    fn place(&self, stack: Stack, class: usize) -> Result<(usize, usize), Corrupt> {
+        let top = self.get(stack.tops() + class).cast_unsigned() as usize;
+        let first = stack_end(class, 0) - STACK_WORDS;
+        // The last word below the top tells which of the stacks it is, also where it is full.
+        let index = top.wrapping_sub(1).wrapping_sub(first) / STACK_WORDS;
+        let right = if stack == Stack::Pool { index == 2 } else { index < 2 };
+        let base = stack_end(class, index & 3) - self.limits.get(stack, class);
+        if right && top >= base { Ok((top, base)) } else { Err(Corrupt) }
+    }
+
+    /// Entries of a stack.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`] where its top is none.
+    #[inline]
+    pub(crate) fn depth(&self, stack: Stack, class: usize) -> Result<usize, Corrupt> {
+        let (top, base) = self.place(stack, class)?;
+        Ok(top - base)
+    }
+
+    /// Entries that the stacks of `class` held at least, all the time since the last call for it: of the
+    /// alloc stack, which is only popped, those there now; of the free stack, which is only pushed, those
+    /// there then. A hint, never an error.
+    #[inline]
+    pub(crate) fn low_water(&self, class: usize) -> usize {
+        let depth = |top: usize, limit: usize| {
+            let missing = STACK_WORDS - 1 - (top.wrapping_sub(1) & (STACK_WORDS - 1));
+            limit.saturating_sub(missing)
+        };
+        let top = |tops: usize| self.get(tops + class).cast_unsigned() as usize;
+        let pair = self.limits.get(Stack::Free, class);
+        let free_top = top(FT);
+        let seen = self.limits.seen[class].swap(free_top, Ordering::Relaxed);
+        // On the other stack now: they have traded places, so this one was empty in between.
+        let same = seen.wrapping_sub(1) / STACK_WORDS == free_top.wrapping_sub(1) / STACK_WORDS;
+        let freed = if same { depth(seen.min(free_top), pair) } else { 0 };
+        depth(top(AT), pair) + freed + depth(top(PT), self.limits.get(Stack::Pool, class))
+    }
+
+    /// Blocks and bytes in all stacks, those of the pools as JavaScript last wrote them.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`] where a top is none.
+    pub(crate) fn cached(&self) -> Result<(usize, usize), Corrupt> {
+        let (mut blocks, mut bytes) = (0, 0);
+        for (index, size) in self.sizes.iter().enumerate() {
+            for stack in Stack::ALL {
+                let depth = self.depth(stack, index + 1)?;
+                blocks += depth;
+                bytes += depth * size;
+            }
+        }
+        Ok((blocks, bytes))
+    }
+
+    /// Fills `stack` of `class`, which is empty, from `take`: `take(n, filler)` pushes at most `n` blocks in
+    /// ascending order. They will be popped in that order.
+    ///
+    /// An alloc stack is filled by trading places with the free stack, if that holds anything.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`] where the tops are none.
+    #[inline]
+    pub(crate) fn refill(
+        &self,
+        stack: Stack,
+        class: usize,
+        take: impl FnOnce(usize, &mut Filler<'a>),
+    ) -> Result<usize, Corrupt> {
+        let (top, base) = self.place(stack, class)?;
+        if top != base {
+            return Ok(top - base);
+        }
+        let old = self.limits.get(stack, class);
+        let end = base + old;
+        let mut limit = old;
+        if stack == Stack::Pool {
+            limit = self.grow(stack, class, old);
+        } else {
+            let (free_top, free_base) = self.place(Stack::Free, class)?;
+            if free_base == base {
+                return Err(Corrupt);
+            }
+            if free_top != free_base {
+                self.trade(class, top, free_top);
+                return Ok(free_top - free_base);
+            }
+            limit = self.grow(stack, class, limit);
+            let free_base = free_base + old - limit;
+            self.set(free_base - 1, 0);
+            self.set(FT + class, word(free_base));
+        }
+        let base = end - limit;
+        self.set(base - 1, 0);
+        self.set(stack.tops() + class, word(base));
+        let mut filler = Filler { magazines: *self, next: end, base };
+        take(limit, &mut filler);
+        let next = filler.next;
+        let count = end - next;
+        if count < limit {
+            // A short fill, where memory runs out: down to the base.
+            for index in 0..count {
+                self.set(base + index, self.get(next + index));
+            }
+        }
+        self.set(stack.tops() + class, word(base + count));
+        Ok(count)
+    }
+
+    /// The capacity for the next fill: what the stack started with, then twice as much each time.
+    #[inline]
+    fn grow(&self, stack: Stack, class: usize, old: usize) -> usize {
+        let limit = (2 * old).min(self.limit_max(class)).max(old);
+        self.limits.set(stack, class, limit);
+        limit
+    }
+
+    fn trade(&self, class: usize, alloc_top: usize, free_top: usize) {
+        self.set(AT + class, word(free_top));
+        self.set(FT + class, word(alloc_top));
+    }
+
+    /// Takes one block out of the alloc stack, or of the free stack.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`] where a top is none.
+    pub(crate) fn pop(&self, class: usize) -> Result<Option<usize>, Corrupt> {
+        for stack in [Stack::Alloc, Stack::Free] {
+            let (top, base) = self.place(stack, class)?;
+            if top > base {
+                let p = self.geometry.block_of(self.get(top - 1));
+                self.set(stack.tops() + class, word(top - 1));
+                return Ok(Some(p));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes the older half of a stack out of it, or all, into `out`.
+    ///
+    /// A free stack whose alloc stack is empty trades places with it instead, unless `all` is asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`] where a top is none.
+    #[inline]
+    pub(crate) fn flush(
+        &self,
+        stack: Stack,
+        class: usize,
+        all: bool,
+        out: &mut Vec<usize>,
+    ) -> Result<(), Corrupt> {
+        let (top, base) = self.place(stack, class)?;
+        let depth = top - base;
+        if stack == Stack::Free && !all {
+            let (alloc_top, alloc_base) = self.place(Stack::Alloc, class)?;
+            if alloc_top == alloc_base && alloc_base != base {
+                self.trade(class, alloc_top, top);
+                return Ok(());
+            }
+        }
+        let count = if all { depth } else { depth.div_ceil(2) };
+        out.extend((base..base + count).map(|index| self.geometry.block_of(self.get(index))));
+        for index in base..base + depth - count {
+            self.set(index, self.get(index + count));
+        }
+        self.set(stack.tops() + class, word(top - count));
+        Ok(())
+    }
+
+    /// Takes everything out of all stacks of `class`.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`] where a top is none.
+    pub(crate) fn flush_class(&self, class: usize, out: &mut Vec<usize>) -> Result<(), Corrupt> {
+        Stack::ALL.into_iter().try_for_each(|stack| self.flush(stack, class, true, out))
+    }
+
+    /// Every entry of a stack, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`] where its top is none.
+    pub(crate) fn for_each(
+        &self,
+        stack: Stack,
+        class: usize,
+        mut f: impl FnMut(usize),
+    ) -> Result<(), Corrupt> {
+        let (top, base) = self.place(stack, class)?;
+        (base..top).for_each(|index| f(self.geometry.block_of(self.get(index))));
+        Ok(())
+    }
+
+    /// Empties the outbox into `out`.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`] where its count is none.
+    pub(crate) fn take_outbox(&self, out: &mut Vec<usize>) -> Result<(), Corrupt> {
+        let count = self.get(OUTBOX).cast_unsigned() as usize;
+        if count > OUTBOX_WORDS {
+            return Err(Corrupt);
+        }
+        out.extend((0..count).map(|index| self.geometry.block_of(self.get(OUTBOX + 1 + index))));
+        self.set(OUTBOX, 0);
+        Ok(())
+    }
+}
+
+/// The word just above stack `index` of `class`.
+#[inline]
+const fn stack_end(class: usize, index: usize) -> usize {
+    STACKS + (class * STACKS_PER_CLASS + index + 1) * STACK_WORDS
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "word indices and counts are below 2^18")]
+#[expect(clippy::cast_possible_wrap, reason = "as above")]
+const fn word(value: usize) -> i32 {
+    value as i32
+}
