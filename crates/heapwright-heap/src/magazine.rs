@@ -20,11 +20,11 @@
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
 use crate::heap::{
-    geometry::{
-        ALIVE, AREA_BYTES, AT, CLASS_LARGE, CLASSES, FT, Geometry, OUTBOX, OUTBOX_WORDS, PT, S2C,
-        S2C_WORDS, SLOT, STACK_WORDS, STACKS, STACKS_PER_CLASS,
-    },
     Mapping,
+    geometry::{
+        ALIVE, ALLOCS, AREA_BYTES, AT, CLASSES, CLASSES_MAX, COUNT, FT, Geometry, OUTBOX,
+        OUTBOX_MAX, POISON, PT, S2C, S2C_WORDS, SLOT, STACK_WORDS, STACKS, STACKS_PER_CLASS,
+    },
 };
 
 /// The most entries of a stack.
@@ -79,8 +79,8 @@ pub(crate) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        let zeros = || (0..=CLASS_LARGE).map(|_| AtomicU16::new(0)).collect();
-        let seen = (0..=CLASS_LARGE).map(|_| AtomicUsize::new(0)).collect();
+        let zeros = || (0..CLASSES_MAX).map(|_| AtomicU16::new(0)).collect();
+        let seen = (0..CLASSES_MAX).map(|_| AtomicUsize::new(0)).collect();
         Self { pair: zeros(), pool: zeros(), seen }
     }
 }
@@ -135,16 +135,16 @@ pub(crate) struct Magazines<'a> {
 }
 
 impl<'a> Magazines<'a> {
-    /// The magazines in the area of `slot`.
+    /// The magazines in the area at byte `area` of the metadata.
     #[inline]
     pub(crate) fn new(
         memory: &'a Mapping,
         geometry: &'a Geometry,
         limits: &'a Limits,
         sizes: &'a [usize],
-        slot: usize,
+        area: usize,
     ) -> Self {
-        Self { memory, geometry, limits, sizes, area: geometry.area(slot) }
+        Self { memory, geometry, limits, sizes, area }
     }
 
     /// Prepares the area of `slot` for a thread that attaches: every stack is empty.
@@ -155,13 +155,27 @@ impl<'a> Magazines<'a> {
         for granules in 0..S2C_WORDS {
             self.set(S2C + granules, word(class_of_granules(granules)));
         }
-        for class in 0..=CLASS_LARGE {
-            // Class numbers without a class are empty and full: the end of a stack of zeros.
-            let full = word(stack_end(0, 0));
-            Stack::ALL.into_iter().for_each(|stack| self.set(stack.tops() + class, full));
-        }
+        // Class numbers without a class are empty and full for ever.
+        self.poison();
         (1..=self.sizes.len()).for_each(|class| self.reset(class));
         self.set(ALIVE, 1);
+    }
+
+    /// Makes every stack empty and full at once, so that a function of the hot path that a program kept
+    /// finds nothing to do.
+    fn poison(&self) {
+        for class in 0..CLASSES_MAX {
+            Stack::ALL.into_iter().for_each(|stack| self.set(stack.tops() + class, word(POISON)));
+        }
+    }
+
+    /// Ends the use of this area by its own thread, or for one that is gone: no stack is of use any more,
+    /// and what was in them is zero.
+    pub(crate) fn close(&self) {
+        self.mark_dead();
+        self.poison();
+        let stacks = STACKS * 4;
+        self.memory.zero(self.area + stacks, AREA_BYTES - stacks);
     }
 
     /// Makes the stacks of `class`, all of which are empty, as small as they were at first.
@@ -173,6 +187,55 @@ impl<'a> Magazines<'a> {
             self.set(base - 1, 0);
             self.set(stack.tops() + class, word(base));
         }
+        self.set(COUNT + class, self.get(AT + class));
+    }
+
+    /// Adds what was popped from the alloc stack of `class` since this was last asked to ALLOCS. To be
+    /// called before anything else than a pop moves its top, and after.
+    #[inline]
+    fn count_pops(&self, class: usize) {
+        let pops = self.pops(class);
+        if pops > 0 {
+            self.set_allocs(self.allocs() + pops as f64);
+        }
+    }
+
+    /// Pops from the alloc stack of `class` that ALLOCS does not have yet.
+    #[inline]
+    fn pops(&self, class: usize) -> usize {
+        let pops = self.get(COUNT + class).wrapping_sub(self.get(AT + class));
+        // Whatever the words say, no stack has more.
+        usize::try_from(pops).map_or(0, |pops| pops.min(STACK_WORDS))
+    }
+
+    /// Blocks that JavaScript popped from stacks, as far as it was counted.
+    pub(crate) fn allocs(&self) -> f64 {
+        let half = |index| u64::from(self.get(ALLOCS + index).cast_unsigned());
+        f64::from_bits(half(0) | half(1) << 32)
+    }
+
+    /// Sets what [`allocs`](Self::allocs) says.
+    #[expect(clippy::cast_possible_truncation, reason = "one half at a time")]
+    pub(crate) fn set_allocs(&self, count: f64) {
+        let bits = count.to_bits();
+        self.set(ALLOCS, (bits as u32).cast_signed());
+        self.set(ALLOCS + 1, ((bits >> 32) as u32).cast_signed());
+    }
+
+    /// Blocks that JavaScript popped from stacks.
+    pub(crate) fn all_allocs(&self) -> f64 {
+        let pops: usize = (1..=self.sizes.len()).map(|class| self.pops(class)).sum();
+        self.allocs() + pops as f64
+    }
+
+    /// Moves the top of a stack other than by a pop or a push.
+    #[inline]
+    fn move_top(&self, stack: Stack, class: usize, top: usize) {
+        if stack == Stack::Alloc {
+            self.count_pops(class);
+            self.set(COUNT + class, word(top));
+        }
+        self.set(stack.tops() + class, word(top));
     }
 
     /// Tells JavaScript, at its next look, that this thread has no part in the heap any more.
@@ -300,7 +363,6 @@ impl<'a> Magazines<'a> {
         }
         let base = end - limit;
         self.set(base - 1, 0);
-        self.set(stack.tops() + class, word(base));
         let mut filler = Filler { magazines: *self, next: end, base };
         take(limit, &mut filler);
         let next = filler.next;
@@ -311,7 +373,7 @@ impl<'a> Magazines<'a> {
                 self.set(base + index, self.get(next + index));
             }
         }
-        self.set(stack.tops() + class, word(base + count));
+        self.move_top(stack, class, base + count);
         Ok(count)
     }
 
@@ -324,25 +386,28 @@ impl<'a> Magazines<'a> {
     }
 
     fn trade(&self, class: usize, alloc_top: usize, free_top: usize) {
-        self.set(AT + class, word(free_top));
+        self.move_top(Stack::Alloc, class, free_top);
         self.set(FT + class, word(alloc_top));
     }
 
-    /// Takes one block out of the alloc stack, or of the free stack.
+    /// Pops one block as JavaScript does, after the stacks have traded places if need be.
     ///
     /// # Errors
     ///
     /// [`Corrupt`] where a top is none.
     pub(crate) fn pop(&self, class: usize) -> Result<Option<usize>, Corrupt> {
-        for stack in [Stack::Alloc, Stack::Free] {
-            let (top, base) = self.place(stack, class)?;
-            if top > base {
-                let p = self.geometry.block_of(self.get(top - 1));
-                self.set(stack.tops() + class, word(top - 1));
-                return Ok(Some(p));
+        let (mut top, base) = self.place(Stack::Alloc, class)?;
+        if top == base {
+            let (free_top, free_base) = self.place(Stack::Free, class)?;
+            if free_top == free_base || free_base == base {
+                return Ok(None);
             }
+            self.trade(class, top, free_top);
+            top = free_top;
         }
-        Ok(None)
+        let p = self.geometry.block_of(self.get(top - 1));
+        self.set(AT + class, word(top - 1));
+        Ok(Some(p))
     }
 
     /// Takes the older half of a stack out of it, or all, into `out`.
@@ -374,7 +439,7 @@ impl<'a> Magazines<'a> {
         for index in base..base + depth - count {
             self.set(index, self.get(index + count));
         }
-        self.set(stack.tops() + class, word(top - count));
+        self.move_top(stack, class, top - count);
         Ok(())
     }
 
@@ -410,7 +475,7 @@ impl<'a> Magazines<'a> {
     /// [`Corrupt`] where its count is none.
     pub(crate) fn take_outbox(&self, out: &mut Vec<usize>) -> Result<(), Corrupt> {
         let count = self.get(OUTBOX).cast_unsigned() as usize;
-        if count > OUTBOX_WORDS {
+        if count > OUTBOX_MAX {
             return Err(Corrupt);
         }
         out.extend((0..count).map(|index| self.geometry.block_of(self.get(OUTBOX + 1 + index))));

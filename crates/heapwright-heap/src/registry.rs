@@ -43,8 +43,7 @@ pub fn open(engine: HeapEngine) -> HeapResult<(HeapId, Attachment)> {
     let engine = Arc::new(engine);
     let attachment = engine.attach()?;
     let mut heaps = heaps();
-    let free =
-        |entry: &Entry| entry.heap.is_none() && entry.generation < u32::MAX;
+    let free = |entry: &Entry| entry.heap.is_none() && entry.generation < u32::MAX;
     let index = heaps.iter().position(free).unwrap_or(heaps.len());
     let limit = u32::MAX as usize;
     let id = u32::try_from(index).map_err(|_| HeapError::Capacity { limit })?;
@@ -85,9 +84,8 @@ pub fn find(id: HeapId) -> HeapResult<Arc<HeapEngine>> {
 /// Takes out a heap that its last thread has let go of.
 pub(crate) fn forget(engine: &Arc<HeapEngine>) {
     let mut heaps = heaps();
-    let same = |entry: &&mut Entry| {
-        entry.heap.as_ref().is_some_and(|heap| Arc::ptr_eq(heap, engine))
-    };
+    let same =
+        |entry: &&mut Entry| entry.heap.as_ref().is_some_and(|heap| Arc::ptr_eq(heap, engine));
     let forgotten = heaps.iter_mut().find(same).and_then(|entry| entry.heap.take());
     drop(heaps);
     drop(forgotten);

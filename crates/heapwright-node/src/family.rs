@@ -120,9 +120,9 @@ pub(crate) struct Family {
 }
 
 /// A value of JavaScript that must not be collected.
-struct Kept {
-    environment: Weak<Environment>,
-    reference: sys::napi_ref,
+pub(crate) struct Kept {
+    pub(crate) environment: Weak<Environment>,
+    pub(crate) reference: sys::napi_ref,
 }
 
 impl Drop for Kept {

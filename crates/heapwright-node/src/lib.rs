@@ -28,6 +28,7 @@ mod buffer;
 mod bytes;
 mod error;
 mod family;
+mod heap;
 #[cfg(feature = "bitmap")]
 mod id;
 #[cfg(any(feature = "bitmap", feature = "two-level"))]
@@ -68,7 +69,7 @@ const FEATURES: &[(&str, bool)] = &[
 ];
 
 /// Constants of the seam, gathered from the files that own them.
-const LAYOUT: &[&[(&str, f64)]] = &[raw::LAYOUT, buffer::LAYOUT, family::LAYOUT];
+const LAYOUT: &[&[(&str, f64)]] = &[raw::LAYOUT, buffer::LAYOUT, family::LAYOUT, heap::LAYOUT];
 
 /// Pins the library, opens the environment and registers the raw callbacks.
 ///
@@ -107,7 +108,32 @@ pub fn module_exports(mut exports: Object<'_>, env: Env) -> napi::Result<()> {
         c"idDealloc" => id::id_dealloc,
         c"idIsAllocated" => id::id_is_allocated,
     );
+    register_heap(raw_env, raw_exports)?;
     exports.set("layoutVersion", LAYOUT_VERSION)
+}
+
+fn register_heap(env: napi::sys::napi_env, exports: napi::sys::napi_value) -> napi::Result<()> {
+    raw::raw_callbacks!(env, exports;
+        c"heapRefill" => heap::refill,
+        c"heapFlush" => heap::flush,
+        c"heapPoolRefill" => heap::pool_refill,
+        c"heapPoolFlush" => heap::pool_flush,
+        c"heapOutbox" => heap::outbox,
+        c"heapAlloc" => heap::alloc,
+        c"heapAllocZeroed" => heap::alloc_zeroed,
+        c"heapFree" => heap::free,
+        c"heapRealloc" => heap::realloc,
+        c"heapLookup" => heap::lookup,
+        c"heapStats" => heap::stats,
+        c"heapCheck" => heap::check,
+        c"heapTrim" => heap::trim,
+        c"heapShare" => heap::share,
+    );
+    raw::raw_callbacks!(env, exports; numbers:
+        c"heapAllocMany" => heap::alloc_many,
+        c"heapFreeMany" => heap::free_many,
+    );
+    Ok(())
 }
 
 #[cfg(any(feature = "buddy", feature = "tlsf", feature = "slab", feature = "two-level"))]
@@ -172,6 +198,25 @@ pub fn features() -> Vec<&'static str> {
 pub fn live_blocks(env: Env, handle: f64) -> Option<RawValue> {
     raw::with_environment(env.raw(), |environment| family::live_blocks(environment, handle))
         .flatten()
+}
+
+/// Rows of (size, live blocks, slabs, cached blocks), one for each class of a heap; status in the control
+/// block.
+#[napi(catch_unwind, ts_return_type = "Float64Array | null")]
+pub fn heap_class_stats(env: Env, handle: f64) -> Option<RawValue> {
+    heap::class_stats(env, handle)
+}
+
+/// Live blocks of a heap as (address, usable bytes) pairs, ascending; status in the control block.
+#[napi(catch_unwind, ts_return_type = "Float64Array | null")]
+pub fn heap_live(env: Env, handle: f64) -> Option<RawValue> {
+    heap::live(env, handle)
+}
+
+/// This thread's attachment to the heap that id and generation name; `null` with a status.
+#[napi(catch_unwind)]
+pub fn heap_attach(env: Env, id: f64, generation: f64) -> Option<heap::NativeHeap> {
+    heap::NativeHeap::attached(env, id, generation)
 }
 
 /// What the last `ERR_INTERNAL` of this environment was about.

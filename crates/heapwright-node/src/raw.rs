@@ -32,6 +32,7 @@ use crate::{
     buffer::Backend,
     error::{Answer, Refusal},
     family::Family,
+    heap::OpenHeap,
 };
 
 /// Elements of the control block.
@@ -174,6 +175,8 @@ pub(crate) struct Environment {
     pub(crate) backend: Cell<Option<Backend>>,
     /// The open allocators of the wrapped families.
     pub(crate) families: RefCell<HandleTable<Family>>,
+    /// The heaps that this thread has open.
+    pub(crate) heaps: RefCell<HandleTable<OpenHeap>>,
     /// Whether the environment is being torn down.
     pub(crate) ending: Cell<bool>,
     /// The text behind the last `ERR_INTERNAL`.
@@ -188,6 +191,7 @@ impl Environment {
             control_buffer: Cell::new(ptr::null_mut()),
             backend: Cell::new(None),
             families: RefCell::default(),
+            heaps: RefCell::default(),
             ending: Cell::new(false),
             last_internal_error: RefCell::new(String::new()),
         }

@@ -9,11 +9,7 @@ use std::sync::atomic::Ordering;
 
 use heapwright_two_level::SizeClass;
 
-use super::{
-    Attachment, HeapEngine, HeapError, HeapResult, add,
-    geometry::PAGE_BYTES,
-    get, lock,
-};
+use super::{Attachment, HeapEngine, HeapError, HeapResult, add, geometry::PAGE_BYTES, get, lock};
 use crate::magazine::Stack;
 
 /// The largest alignment that a heap offers.
@@ -91,7 +87,6 @@ impl Attachment {
         let engine = self.enter()?;
         let route = engine.route(size, align)?;
         let p = self.alloc_by(route, size, align)?;
-        add(&engine.counters.allocs, 1);
         engine.high_water(self.slot());
         Ok(p)
     }
@@ -149,12 +144,15 @@ impl Attachment {
                 Ok(Some(p))
             }
             Route::Pages { count, align } => {
-                let Ok(p) = engine.global.alloc_pages(count, align.max(PAGE_BYTES)) else { return Ok(None) };
+                let Ok(p) = engine.global.alloc_pages(count, align.max(PAGE_BYTES)) else {
+                    return Ok(None);
+                };
                 lock(&engine.large).insert(p, count);
                 engine.pages.run_added(p, count);
                 engine.state.set_live(&engine.meta, p);
                 add(&engine.counters.taken_blocks, 1);
                 add(&engine.counters.taken_bytes, count * PAGE_BYTES);
+                add(&engine.counters.allocs, 1);
                 Ok(Some(p))
             }
         }
@@ -167,9 +165,7 @@ impl Attachment {
     /// [`HeapError::Poisoned`] where the magazines were written over.
     pub(super) fn reclaim(&self) -> HeapResult {
         self.flush_all()?;
-        if self.engine.is_shared() {
-            self.flush_outbox()?;
-        }
+        self.hand_outbox()?;
         self.engine.global.trim(self.cpu());
         Ok(())
     }
@@ -192,9 +188,7 @@ impl HeapEngine {
         let layout = Layout::from_size_align(size, align).map_err(|_| HeapError::InvalidParam)?;
         Ok(match self.global.table().class_of(layout) {
             Some(class) => Route::Class(usize::from(class.0) + 1),
-            None => {
-                Route::Pages { count: size.div_ceil(PAGE_BYTES), align }
-            }
+            None => Route::Pages { count: size.div_ceil(PAGE_BYTES), align },
         })
     }
 

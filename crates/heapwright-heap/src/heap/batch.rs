@@ -29,11 +29,12 @@ impl Attachment {
                 Err(error) => {
                     let _members = engine.is_shared().then(|| engine.read_members());
                     blocks.iter().try_for_each(|&p| self.free_one(p))?;
+                    // They were never anybody's. May go below 0: the sum of all counts does not.
+                    super::take_away(&engine.counters.allocs, blocks.len());
                     return Err(error);
                 }
             }
         }
-        add(&engine.counters.allocs, count);
         engine.high_water(self.slot());
         Ok(blocks)
     }
@@ -46,6 +47,7 @@ impl Attachment {
             let first = blocks.len();
             let taken =
                 engine.global.take_slots(self.cpu(), size_class, count - first, |p| blocks.push(p));
+            add(&engine.counters.allocs, taken);
             add(&engine.counters.taken_blocks, taken);
             add(&engine.counters.taken_bytes, taken * engine.sizes[class - 1]);
             blocks[first..].iter().for_each(|&p| engine.state.set_live(&engine.meta, p));
@@ -72,7 +74,6 @@ impl Attachment {
             return Err((HeapError::NotAllocated, Some(blocks[bad])));
         }
         self.give_many(blocks).map_err(|error| (error, None))?;
-        add(&engine.counters.frees, blocks.len());
         engine.high_water(self.slot());
         Ok(())
     }

@@ -82,7 +82,8 @@ impl Attachment {
 
     fn judge_entry(&self, class: usize, p: usize) -> Result<(), String> {
         let engine = &*self.engine;
-        let wrong = |what| Err(format!("a magazine of class {class} holds {p:#x}, which is {what}"));
+        let wrong =
+            |what| Err(format!("a magazine of class {class} holds {p:#x}, which is {what}"));
         if !engine.is_place(p) {
             return wrong("no place of a block");
         }
@@ -158,25 +159,32 @@ impl HeapEngine {
         Ok(live)
     }
 
-    /// Compares the page map with slabs and runs.
+    /// Compares the page map with slabs and runs, on the pages that were ever used.
     fn check_page_map(&self) -> Result<(), String> {
         let large = lock(&self.large);
-        for p in (0..self.geometry.size).step_by(PAGE_BYTES) {
+        let mut used = 0;
+        let mut damage = Ok(());
+        self.pages.for_each_touched(|p| {
             let word = self.pages.word(p);
-            let expected = match self.global.slab_at(p) {
+            let slab = self.global.slab_at(p);
+            let expected = match slab {
                 Some(slab) => PageMap::slab_word(slab.class, slab.owner),
                 None if large.contains_key(&p) => CLASS_LARGE as i32,
                 None => 0,
             };
+            used += slab.map_or_else(|| large.get(&p).copied().unwrap_or(0), |_| 1);
             if word != expected {
                 let (class, owner) = (word & ((1 << OWNER_SHIFT) - 1), word >> OWNER_SHIFT);
-                return Err(format!("the page map says class {class} of {owner} at {p:#x}"));
+                damage = Err(format!("the page map says class {class} of {owner} at {p:#x}"));
             }
-            if word != 0 && !self.pages.is_touched(p) {
-                return Err(format!("the page at {p:#x} is used and was never touched"));
-            }
+        });
+        damage?;
+        let allocated = self.global.allocated_bytes() / PAGE_BYTES;
+        if used == allocated {
+            Ok(())
+        } else {
+            Err(format!("{allocated} pages are allocated, {used} of them were ever touched"))
         }
-        Ok(())
     }
 
     /// Granules that are not dead in the state map. Each must be the start of a block.
@@ -187,7 +195,8 @@ impl HeapEngine {
             self.state.for_each_marked(&self.meta, page, |p, state| {
                 count += 1;
                 let start = self.block_at(p).map(|block| block.start);
-                if start != Some(p) || (self.global.slab_at(p).is_some() && !self.global.is_taken(p))
+                if start != Some(p)
+                    || (self.global.slab_at(p).is_some() && !self.global.is_taken(p))
                 {
                     damage = Err(format!("{p:#x} is marked {state} and is no block"));
                 }

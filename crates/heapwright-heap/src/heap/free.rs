@@ -6,7 +6,7 @@
 
 use heapwright_two_level::CpuId;
 
-use super::{Attachment, HeapEngine, HeapError, HeapResult, add, geometry::PAGE_BYTES, lock, take_away};
+use super::{Attachment, HeapEngine, HeapError, HeapResult, geometry::PAGE_BYTES, lock, take_away};
 use crate::magazine::Stack;
 
 impl Attachment {
@@ -80,7 +80,6 @@ impl Attachment {
         let engine = self.enter()?;
         let _members = engine.is_shared().then(|| engine.read_members());
         self.free_one(p)?;
-        add(&engine.counters.frees, 1);
         Ok(())
     }
 
@@ -111,7 +110,12 @@ impl Attachment {
     ///
     /// Closed, poisoned.
     pub fn flush_outbox(&self) -> HeapResult {
-        let engine = self.enter()?;
+        self.enter()?;
+        self.hand_outbox()
+    }
+
+    pub(super) fn hand_outbox(&self) -> HeapResult {
+        let engine = &*self.engine;
         if !engine.is_shared() {
             return Ok(());
         }

@@ -1,18 +1,25 @@
 //! Where everything lies in the metadata mapping of a heap: the layout that Rust and TypeScript share.
 //!
 //! ```text
-//! ├ area of slot 0 ┼ page map ┼ state bits ┼ state bytes ┼ area of slot 1 ┼ … ┼ area of the last slot ┤
-//!   1 MiB            4 B a page 1 bit a       1 byte a       1 MiB each
-//!                               granule       granule
+//! ├ area ┼ page map ┼ state bits ┼ state bytes ┼ area of slot 0 ┼ … ┼ area of the last slot ┤
+//!   1 MiB  4 B a page 1 bit a       1 byte a       1 MiB each
+//!                     granule       granule
+//! ├──── exclusive heap ──────────┤
+//!        ├ shared ─┤            ├──────────────────── shared heap ──────────────────────────┤
 //! ```
+//!
+//! The first area is that of the one thread of an exclusive heap, so that JavaScript sees all it needs as
+//! one array; a shared heap has an area for each slot, and the first one is poisoned.
 //!
 //! The area of a slot (one thread's magazines), in words of 4 bytes:
 //!
 //! ```text
 //! 0 ALIVE · 1 SLOT · 2 CLASSES        control words
+//! 8     ALLOCS                        pops of JavaScript counted so far, as a double
 //! 1024  S2C[ceil(size / 16)]          class number of a size, 1 … classes
 //! 3584  AT[class]   3712  FT[class]   top of the alloc stack, of the free stack: absolute word indices
 //! 3840  PT[class]                     top of the pool stack, when JavaScript has written it there
+//! 3968  COUNT[class]                  what AT[class] was when ALLOCS last counted the class
 //! 4096  stacks: three of 512 words for each class number from 0
 //! 204800  OUTBOX: count, then blocks of other threads that this one has freed
 //! ```
@@ -55,6 +62,8 @@ pub const ALIVE: usize = 0;
 pub const SLOT: usize = 1;
 /// Word: how many classes there are.
 pub const CLASSES: usize = 2;
+/// Two words: a double, the pops of JavaScript that were counted.
+pub const ALLOCS: usize = 8;
 /// Words: class number of a size in granules.
 pub const S2C: usize = 1024;
 /// Words of [`S2C`]: up to 32 KiB.
@@ -65,6 +74,12 @@ pub const AT: usize = 3584;
 pub const FT: usize = 3712;
 /// Words: tops of the pool stacks.
 pub const PT: usize = 3840;
+/// Words: tops of the alloc stacks when their pops were last counted.
+pub const COUNT: usize = 3968;
+/// Words for each class number of these tables.
+pub const CLASSES_MAX: usize = 128;
+/// A top that is empty and full at once, for an area that is no longer to be used.
+pub const POISON: usize = STACK_WORDS;
 /// Word: where the stacks begin.
 pub const STACKS: usize = 4096;
 /// Words of a stack, the sentinel included.
@@ -74,7 +89,7 @@ pub const STACKS_PER_CLASS: usize = 3;
 /// Word: blocks in the outbox; they follow.
 pub const OUTBOX: usize = 204_800;
 /// Blocks that the outbox holds.
-pub const OUTBOX_WORDS: usize = 4096;
+pub const OUTBOX_MAX: usize = 4095;
 /// The class number of a run of pages.
 pub const CLASS_LARGE: usize = 127;
 /// The owner's slot in a page map word starts at this bit.
@@ -88,12 +103,16 @@ pub const STATE_LIVE: u8 = 1;
 pub const STATE_OUTBOX: u8 = 2;
 
 const _: () = assert!(S2C + S2C_WORDS <= AT);
-const _: () = assert!(AT + CLASS_LARGE < FT);
-const _: () = assert!(FT + CLASS_LARGE < PT);
-const _: () = assert!(PT + CLASS_LARGE < STACKS);
+const _: () = assert!(CLASS_LARGE < CLASSES_MAX);
+const _: () = assert!(AT + CLASSES_MAX <= FT);
+const _: () = assert!(FT + CLASSES_MAX <= PT);
+const _: () = assert!(PT + CLASSES_MAX <= COUNT);
+const _: () = assert!(COUNT + CLASSES_MAX <= STACKS);
+const _: () = assert!(POISON.is_multiple_of(STACK_WORDS));
+const _: () = assert!(POISON - 1 > ALLOCS + 1 && POISON < S2C);
 const _: () = assert!(STACKS.is_multiple_of(STACK_WORDS));
 const _: () = assert!(STACKS + CLASS_LARGE * STACKS_PER_CLASS * STACK_WORDS <= OUTBOX);
-const _: () = assert!((OUTBOX + 1 + OUTBOX_WORDS) * 4 <= AREA_BYTES);
+const _: () = assert!((OUTBOX + 1 + OUTBOX_MAX) * 4 <= AREA_BYTES);
 const _: () = assert!(AREA_BYTES.is_multiple_of(64 << 10));
 const _: () = assert!(THREADS_MAX < 1 << (31 - OWNER_SHIFT));
 
@@ -112,7 +131,7 @@ pub struct Geometry {
     pub state_bits: usize,
     /// Offset of the state bytes.
     pub state_bytes: usize,
-    /// Offset of the area of slot 1; those of higher slots follow.
+    /// Offset of the area of slot 0 of a shared heap; those of higher slots follow.
     pub areas: usize,
 }
 
@@ -139,15 +158,15 @@ impl Geometry {
         let state_bits = page_map + round(size / PAGE_BYTES * 4)?;
         let state_bytes = state_bits + round(size / GRANULE_BYTES / 8)?;
         let areas = state_bytes + round(size / GRANULE_BYTES)?;
-        let meta_size = areas + (max_threads - 1) * AREA_BYTES;
+        let meta_size = areas + max_threads * AREA_BYTES;
         Ok(Self { size, max_threads, meta_size, page_map, state_bits, state_bytes, areas })
     }
 
     /// Offset of the area of `slot`.
     #[inline]
-    pub fn area(&self, slot: usize) -> usize {
+    pub fn area(&self, slot: usize, shared: bool) -> usize {
         debug_assert!(slot < self.max_threads);
-        if slot == 0 { 0 } else { self.areas + (slot - 1) * AREA_BYTES }
+        if shared { self.areas + slot * AREA_BYTES } else { 0 }
     }
 
     /// Whether the words of a magazine are granule numbers rather than addresses.

@@ -38,9 +38,9 @@ pub struct HeapStats {
     pub threads: usize,
     /// Another thread has ever attached.
     pub shared: bool,
-    /// Allocations made here, not by JavaScript from magazines.
+    /// Blocks ever allocated; those of pools as far as JavaScript has added them up.
     pub allocs: usize,
-    /// Frees made here.
+    /// Blocks ever freed.
     pub frees: usize,
     /// Calls into Rust.
     pub crossings: usize,
@@ -102,26 +102,29 @@ impl Attachment {
             engine.high_water(self.slot());
             cached
         } else {
-            engine.dead_slots().into_iter().zip(engine.sizes.iter()).fold(
-                (0, 0),
-                |(blocks, bytes), (dead, size)| (blocks + dead, bytes + dead * size),
-            )
+            engine
+                .dead_slots()
+                .into_iter()
+                .zip(engine.sizes.iter())
+                .fold((0, 0), |(blocks, bytes), (dead, size)| (blocks + dead, bytes + dead * size))
         };
         // Other threads may be inside: never below zero.
         let used = taken.1.saturating_sub(dead.1);
+        let blocks = taken.0.saturating_sub(dead.0);
+        let allocs = engine.all_allocs(&members);
         engine.note_used(used);
         Ok(HeapStats {
             size: engine.geometry.size,
             committed: engine.pages.touched_bytes(),
             used,
             used_peak: engine.used_peak(),
-            blocks: taken.0.saturating_sub(dead.0),
+            blocks,
             cached: dead.1,
             largest_free: engine.largest_free(self.cpu()),
             threads: members.count(),
             shared: members.was_joined(),
-            allocs: get(&counters.allocs),
-            frees: get(&counters.frees),
+            allocs,
+            frees: allocs.saturating_sub(blocks),
             crossings: get(&counters.crossings),
             failures: get(&counters.failures),
         })

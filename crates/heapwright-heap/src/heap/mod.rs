@@ -140,9 +140,10 @@ struct Counters {
     /// Sum of `Thread::cached_estimate`.
     cached_estimate: AtomicUsize,
     used_peak: AtomicUsize,
-    /// Allocations and frees made here, not by JavaScript from magazines.
+    /// Blocks allocated here, not popped from stacks.
     allocs: AtomicUsize,
-    frees: AtomicUsize,
+    /// Blocks popped from stacks by threads that have let go.
+    allocs_of_the_gone: AtomicUsize,
     crossings: AtomicUsize,
     failures: AtomicUsize,
 }
@@ -229,9 +230,7 @@ impl HeapEngine {
             GlobalAllocator::new(table, geometry.max_threads, PAGE_BYTES).map_err(no_memory)?;
         let pages = Arc::new(PageMap::new(Arc::clone(&meta), &geometry));
         global.set_observer(Arc::clone(&pages) as Arc<_>);
-        global
-            .add_region(PAGE_BYTES, geometry.size - PAGE_BYTES, PAGE_BYTES)
-            .map_err(no_memory)?;
+        global.add_region(PAGE_BYTES, geometry.size - PAGE_BYTES, PAGE_BYTES).map_err(no_memory)?;
         Ok(Self {
             state: StateMap::new(&geometry),
             data,
@@ -373,7 +372,8 @@ impl HeapEngine {
     #[inline]
     fn magazines(&self, slot: usize) -> Magazines<'_> {
         let limits = &self.threads[slot].limits;
-        Magazines::new(&self.meta, &self.geometry, limits, &self.sizes, slot)
+        let area = self.geometry.area(slot, self.is_shared());
+        Magazines::new(&self.meta, &self.geometry, limits, &self.sizes, area)
     }
 
     /// Records how many bytes were live at most since the last look, judged from the magazines of `slot`
@@ -393,7 +393,8 @@ impl HeapEngine {
         }
         let before = thread.cached_estimate.swap(cached, Ordering::Relaxed);
         let counters = &self.counters;
-        let sum = counters.cached_estimate.fetch_add(cached.wrapping_sub(before), Ordering::Relaxed);
+        let sum =
+            counters.cached_estimate.fetch_add(cached.wrapping_sub(before), Ordering::Relaxed);
         let sum = sum.wrapping_add(cached).wrapping_sub(before);
         let used = get(&counters.taken_bytes).saturating_sub(sum);
         if used > get(&counters.used_peak) {

@@ -49,8 +49,6 @@ impl Attachment {
             self.free_one(moved)?;
             return Err(error);
         }
-        add(&engine.counters.allocs, 1);
-        add(&engine.counters.frees, 1);
         engine.high_water(self.slot());
         Ok(moved)
     }

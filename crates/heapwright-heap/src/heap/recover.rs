@@ -19,7 +19,7 @@ use std::sync::{Arc, atomic::Ordering};
 use heapwright_two_level::CpuId;
 
 use super::{
-    Attachment, HeapEngine, HeapError, HeapResult, geometry::STATE_DEAD, lock, take_away,
+    Attachment, HeapEngine, HeapError, HeapResult, add, geometry::STATE_DEAD, get, lock, take_away,
 };
 
 /// Who is attached.
@@ -68,7 +68,7 @@ impl HeapEngine {
         }
         let cpu = self.global.attach();
         let cpu = cpu.ok_or(HeapError::Capacity { limit: self.geometry.max_threads })?;
-        self.magazines(cpu.index()).open(cpu.index(), |granules| self.class_of_granules(granules));
+        self.open_area(cpu.index());
         members.joined |= members.count() > 0;
         members.slots.push(cpu.0);
         Ok(Attachment { engine: Arc::clone(self), slot: cpu.0 })
@@ -90,8 +90,9 @@ impl HeapEngine {
         };
         let gone = members.slots.swap_remove(index);
         let magazines = self.magazines(slot);
-        magazines.mark_dead();
+        add(&self.counters.allocs_of_the_gone, whole(magazines.all_allocs()));
         let Some(&heir) = members.slots.first() else {
+            magazines.close();
             members.closed = true;
             return true;
         };
@@ -99,6 +100,7 @@ impl HeapEngine {
             // Damage has poisoned the heap: then there is nothing to save.
             let _ = self.recover(CpuId(gone), CpuId(heir));
         }
+        magazines.close();
         false
     }
 
@@ -129,17 +131,24 @@ impl HeapEngine {
         }
     }
 
-    /// Ends the heap for every thread: its data read zero from now on, every call is refused.
-    pub fn destroy(&self) {
-        if self.dead.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let members = self.read_members();
-        for &slot in &members.slots {
-            self.magazines(usize::from(slot)).mark_dead();
-        }
-        self.data.zero_over();
+    /// Blocks popped from stacks and allocated here, by all threads there ever were.
+    pub(super) fn all_allocs(&self, members: &Members) -> usize {
+        let popped = |&slot: &u16| whole(self.magazines(usize::from(slot)).all_allocs());
+        let popped: usize = members.slots.iter().map(popped).sum();
+        let gone = get(&self.counters.allocs_of_the_gone);
+        popped.wrapping_add(get(&self.counters.allocs)).wrapping_add(gone)
     }
+
+    /// Prepares the area of `slot`.
+    fn open_area(&self, slot: usize) {
+        self.magazines(slot).open(slot, |granules| self.class_of_granules(granules));
+    }
+}
+
+/// A count that JavaScript keeps as a double; nothing where it is none.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+fn whole(count: f64) -> usize {
+    (count as u64).min(1 << 53) as usize
 }
 
 impl Attachment {
@@ -156,6 +165,7 @@ impl Attachment {
         }
         let _members = engine.write_members();
         self.flush_all()?;
+        let old = self.magazines();
         engine.global.for_each_taken_slot(None, &mut |p, _| {
             engine.state.copy_to_byte(&engine.meta, p);
         });
@@ -163,12 +173,24 @@ impl Attachment {
             engine.state.copy_to_byte(&engine.meta, p);
         }
         engine.state.share();
+        // The area of a shared heap's slot, from now on; whoever still has the old one finds nothing.
+        engine.open_area(self.slot());
+        self.magazines().set_allocs(old.allocs());
+        old.close();
         Ok(())
     }
 
-    /// Ends the heap for every thread.
+    /// Ends the heap for every thread: its data read zero from now on, every call is refused.
     pub fn destroy(&self) {
-        self.engine.destroy();
+        let engine = &*self.engine;
+        if engine.dead.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let members = engine.read_members();
+        for &slot in &members.slots {
+            engine.magazines(usize::from(slot)).mark_dead();
+        }
+        engine.data.zero_over();
     }
 }
 

@@ -92,11 +92,7 @@ impl StateMap {
     #[inline]
     pub(super) fn claim(&self, memory: &Mapping, p: usize) -> bool {
         if self.is_shared() {
-            return memory.exchange_byte(
-                self.bytes + (p >> GRANULE_SHIFT),
-                STATE_LIVE,
-                STATE_DEAD,
-            );
+            return memory.exchange_byte(self.bytes + (p >> GRANULE_SHIFT), STATE_LIVE, STATE_DEAD);
         }
         let (word, mask) = self.word_of(p);
         let state = memory.word(word);
@@ -110,7 +106,12 @@ impl StateMap {
     }
 
     /// Calls `f` for every granule of the page at `page` (a multiple of 4096) that is not dead.
-    pub(super) fn for_each_marked(&self, memory: &Mapping, page: usize, mut f: impl FnMut(usize, u8)) {
+    pub(super) fn for_each_marked(
+        &self,
+        memory: &Mapping,
+        page: usize,
+        mut f: impl FnMut(usize, u8),
+    ) {
         for p in (page..page + super::geometry::PAGE_BYTES).step_by(1 << (GRANULE_SHIFT + 5)) {
             if !self.is_shared() && memory.word(self.word_of(p).0) == 0 {
                 continue;

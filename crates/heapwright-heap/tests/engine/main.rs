@@ -1,0 +1,28 @@
+//! The engine of the `Heap`, driven as JavaScript drives it: `script.rs` is the fast path in Rust.
+
+mod script;
+mod shadow;
+
+use heapwright_heap::heap::{Attachment, HeapConfig, HeapEngine};
+use heapwright_heap::registry;
+
+/// The larger of two sizes where `HEAPWRIGHT_TORTURE=1`, else the smaller.
+pub(crate) fn torture(small: usize, large: usize) -> usize {
+    if std::env::var_os("HEAPWRIGHT_TORTURE").is_some_and(|value| value == "1") {
+        large
+    } else {
+        small
+    }
+}
+
+/// A heap of `size` bytes for `max_threads` threads, outside of the registry.
+pub(crate) fn heap_of(size: usize, max_threads: usize) -> Attachment {
+    let config = HeapConfig { size, max_threads, huge_pages: false, populate: false };
+    std::sync::Arc::new(HeapEngine::map(&config).unwrap()).attach().unwrap()
+}
+
+/// The same, with a handle.
+pub(crate) fn registered(size: usize, max_threads: usize) -> (registry::HeapId, Attachment) {
+    let config = HeapConfig { size, max_threads, huge_pages: false, populate: false };
+    registry::open(HeapEngine::map(&config).unwrap()).unwrap()
+}

@@ -1,0 +1,322 @@
+//! The fast path of `src/magazine.ts` in Rust, word for word over the same metadata.
+//!
+//! A [`Script`] is one thread's JavaScript: it pops and pushes, and calls the engine where the TypeScript
+//! half would. It can be **killed** before any of its steps (`kill_after`), as `worker.terminate()` might
+//! at its worst: everything it had in mind is lost, and only native memory tells.
+
+use std::cell::Cell;
+
+use heapwright_heap::heap::{
+    Attachment, HeapError, Stack,
+    geometry::{
+        ALIVE, ALLOCS, AT, CLASS_LARGE, COUNT, FT, GRANULE_BYTES, Geometry, OUTBOX, OUTBOX_MAX,
+        OWNER_SHIFT, PAGE_BYTES, PT, S2C, STACK_WORDS, STATE_DEAD, STATE_LIVE, STATE_OUTBOX,
+    },
+};
+
+/// Why an operation did not happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The heap refused.
+    Refused(HeapError),
+    /// The thread was killed.
+    Killed,
+}
+
+impl From<HeapError> for Stop {
+    fn from(error: HeapError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+pub(crate) type Run<T = ()> = Result<T, Stop>;
+
+/// One thread's JavaScript.
+pub(crate) struct Script {
+    pub(crate) heap: Attachment,
+    geometry: Geometry,
+    shared: bool,
+    area: usize,
+    steps_left: Cell<usize>,
+}
+
+const SMALL_MAX: usize = 32 << 10;
+
+impl Script {
+    pub(crate) fn new(heap: Attachment) -> Self {
+        let geometry = *heap.engine().geometry();
+        let shared = heap.engine().is_shared();
+        let area = geometry.area(heap.slot(), shared);
+        Self { heap, geometry, shared, area, steps_left: Cell::new(usize::MAX) }
+    }
+
+    /// Lets `steps` more steps happen, then none.
+    pub(crate) fn kill_after(&self, steps: usize) {
+        self.steps_left.set(steps);
+    }
+
+    /// Becomes a script of a shared heap.
+    pub(crate) fn share(&mut self) {
+        self.heap.share().unwrap();
+        self.shared = true;
+        self.area = self.geometry.area(self.heap.slot(), true);
+    }
+
+    /// Forgets everything without letting go: what a killed thread leaves behind.
+    pub(crate) fn abandon(self) -> usize {
+        let slot = self.heap.slot();
+        // What `drop` would do is exactly what a killed thread does not.
+        std::mem::forget(self.heap);
+        slot
+    }
+
+    fn step(&self) -> Run {
+        match self.steps_left.get() {
+            0 => Err(Stop::Killed),
+            usize::MAX => Ok(()),
+            left => {
+                self.steps_left.set(left - 1);
+                Ok(())
+            }
+        }
+    }
+
+    fn at(&self, index: usize) -> usize {
+        let word = self.heap.engine().meta().word(self.area + index * 4);
+        word.cast_unsigned() as usize
+    }
+
+    fn put(&self, index: usize, value: usize) -> Run {
+        self.step()?;
+        let word = u32::try_from(value).unwrap().cast_signed();
+        self.heap.engine().meta().set_word(self.area + index * 4, word);
+        Ok(())
+    }
+
+    fn page_word(&self, p: usize) -> usize {
+        let offset = self.geometry.page_map + p / PAGE_BYTES * 4;
+        self.heap.engine().meta().word(offset).cast_unsigned() as usize
+    }
+
+    fn byte_of(&self, p: usize) -> usize {
+        self.geometry.state_bytes + p / GRANULE_BYTES
+    }
+
+    fn bit_of(&self, p: usize) -> (usize, i32) {
+        let granule = p / GRANULE_BYTES;
+        (self.geometry.state_bits + granule / 32 * 4, 1 << (granule % 32))
+    }
+
+    pub(crate) fn is_live(&self, p: usize) -> bool {
+        let meta = self.heap.engine().meta();
+        if self.shared {
+            return meta.byte(self.byte_of(p)) == STATE_LIVE;
+        }
+        let (word, mask) = self.bit_of(p);
+        meta.word(word) & mask != 0
+    }
+
+    fn set_live(&self, p: usize) -> Run {
+        self.step()?;
+        let meta = self.heap.engine().meta();
+        if self.shared {
+            meta.set_byte(self.byte_of(p), STATE_LIVE);
+        } else {
+            let (word, mask) = self.bit_of(p);
+            meta.set_word(word, meta.word(word) | mask);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn class_of(&self, size: usize) -> usize {
+        self.at(S2C + size.div_ceil(16))
+    }
+
+    /// Empty and full, as JavaScript tests them.
+    fn is_empty(&self, top: usize) -> bool {
+        self.at(top - 1) == 0
+    }
+
+    fn is_full(top: usize) -> bool {
+        top % STACK_WORDS == 0
+    }
+
+    pub(crate) fn alloc(&self, size: usize) -> Run<usize> {
+        if size == 0 || size > SMALL_MAX {
+            self.step()?;
+            return Ok(self.heap.alloc(size, GRANULE_BYTES)?);
+        }
+        let class = self.class_of(size);
+        for _ in 0..2 {
+            let top = self.at(AT + class);
+            if !self.is_empty(top) {
+                return self.pop(AT, class);
+            }
+            if !self.provide(class)? {
+                return Ok(self.heap.alloc(size, GRANULE_BYTES)?);
+            }
+        }
+        panic!("a refill brought nothing");
+    }
+
+    fn pop(&self, tops: usize, class: usize) -> Run<usize> {
+        let top = self.at(tops + class) - 1;
+        let p = self.geometry.block_of(u32::try_from(self.at(top)).unwrap().cast_signed());
+        self.put(tops + class, top)?;
+        self.set_live(p)?;
+        Ok(p)
+    }
+
+    /// Fills the alloc stack of a class; `false` where there is no memory for a slab.
+    fn provide(&self, class: usize) -> Run<bool> {
+        let (alloc_top, free_top) = (self.at(AT + class), self.at(FT + class));
+        if !self.is_empty(free_top) {
+            self.swap(class, alloc_top, free_top)?;
+            return Ok(true);
+        }
+        self.step()?;
+        match self.heap.refill(Stack::Alloc, class) {
+            Ok(_) => Ok(true),
+            Err(HeapError::NoMemory { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn swap(&self, class: usize, alloc_top: usize, free_top: usize) -> Run {
+        let pops = self.at(COUNT + class).wrapping_sub(alloc_top);
+        let allocs = self.at(ALLOCS) as u64 | (self.at(ALLOCS + 1) as u64) << 32;
+        let allocs = (f64::from_bits(allocs) + pops as f64).to_bits();
+        self.put(ALLOCS, (allocs & 0xffff_ffff) as usize)?;
+        self.put(ALLOCS + 1, (allocs >> 32) as usize)?;
+        self.put(AT + class, free_top)?;
+        self.put(FT + class, alloc_top)?;
+        self.put(COUNT + class, free_top)
+    }
+
+    fn make_room(&self, class: usize) -> Run {
+        let (alloc_top, free_top) = (self.at(AT + class), self.at(FT + class));
+        if self.is_empty(alloc_top) {
+            return self.swap(class, alloc_top, free_top);
+        }
+        self.step()?;
+        Ok(self.heap.flush(Stack::Free, class)?)
+    }
+
+    pub(crate) fn free(&self, p: usize) -> Run {
+        if p >= self.geometry.size || p % GRANULE_BYTES != 0 || !self.is_live(p) {
+            self.step()?;
+            return Ok(self.heap.free(p)?);
+        }
+        if self.shared { self.free_shared(p) } else { self.free_exclusive(p) }
+    }
+
+    fn free_exclusive(&self, p: usize) -> Run {
+        let class = self.page_word(p);
+        if Self::is_full(self.at(FT + class)) {
+            if class == 0 || class == CLASS_LARGE {
+                self.step()?;
+                return Ok(self.heap.free(p)?);
+            }
+            self.make_room(class)?;
+        }
+        let top = self.at(FT + class);
+        let (word, mask) = self.bit_of(p);
+        let meta = self.heap.engine().meta();
+        self.step()?;
+        meta.set_word(word, meta.word(word) & !mask);
+        self.put(top, self.geometry.entry_of(p).cast_unsigned() as usize)?;
+        self.put(FT + class, top + 1)
+    }
+
+    fn free_shared(&self, p: usize) -> Run {
+        let meta = self.heap.engine().meta();
+        let word = self.page_word(p);
+        let (class, owner) = (word & ((1 << OWNER_SHIFT) - 1), word >> OWNER_SHIFT);
+        let entry = self.geometry.entry_of(p).cast_unsigned() as usize;
+        if class == 0 || class == CLASS_LARGE {
+            self.step()?;
+            return Ok(self.heap.free(p)?);
+        }
+        if owner == self.heap.slot() {
+            if Self::is_full(self.at(FT + class)) {
+                self.make_room(class)?;
+            }
+            self.step()?;
+            if !meta.exchange_byte(self.byte_of(p), STATE_LIVE, STATE_DEAD) {
+                return Err(HeapError::NotAllocated.into());
+            }
+            if self.page_word(p) != word {
+                // Freed and reborn as another class since: not ours to push.
+                meta.set_byte(self.byte_of(p), STATE_LIVE);
+                return Ok(self.heap.free(p)?);
+            }
+            let top = self.at(FT + class);
+            self.put(top, entry)?;
+            return self.put(FT + class, top + 1);
+        }
+        if self.at(OUTBOX) >= OUTBOX_MAX {
+            self.step()?;
+            self.heap.flush_outbox()?;
+        }
+        // The entry first: whoever is killed after the exchange has it on record.
+        let count = self.at(OUTBOX);
+        self.put(OUTBOX + 1 + count, entry)?;
+        self.put(OUTBOX, count + 1)?;
+        self.step()?;
+        if meta.exchange_byte(self.byte_of(p), STATE_LIVE, STATE_OUTBOX) {
+            return Ok(());
+        }
+        self.put(OUTBOX, count)?;
+        Err(HeapError::NotAllocated.into())
+    }
+
+    /// Pops from the pool stack of the class of `size`, whose top this script keeps in native memory.
+    pub(crate) fn pool_alloc(&self, size: usize) -> Run<usize> {
+        let class = self.class_of(size);
+        if self.is_empty(self.at(PT + class)) {
+            self.step()?;
+            self.heap.refill(Stack::Pool, class)?;
+        }
+        self.pop(PT, class)
+    }
+
+    /// Pushes onto the pool stack; exclusive heaps only.
+    pub(crate) fn pool_free(&self, size: usize, p: usize) -> Run {
+        assert!(!self.shared);
+        let class = self.class_of(size);
+        if !self.is_live(p) || self.page_word(p) != class {
+            return Err(HeapError::NotAllocated.into());
+        }
+        if Self::is_full(self.at(PT + class)) {
+            self.step()?;
+            self.heap.flush(Stack::Pool, class)?;
+        }
+        let top = self.at(PT + class);
+        let (word, mask) = self.bit_of(p);
+        let meta = self.heap.engine().meta();
+        self.step()?;
+        meta.set_word(word, meta.word(word) & !mask);
+        self.put(top, self.geometry.entry_of(p).cast_unsigned() as usize)?;
+        self.put(PT + class, top + 1)
+    }
+
+    /// Whether this thread's part in the heap has ended, as JavaScript sees it.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.at(ALIVE) == 1
+    }
+
+    /// Writes a word of the area, as something broken might.
+    pub(crate) fn scribble(&self, index: usize, value: i32) {
+        self.heap.engine().meta().set_word(self.area + index * 4, value);
+    }
+
+    /// Data of a block, byte by byte, for tags.
+    pub(crate) fn write(&self, p: usize, length: usize, tag: u8) {
+        (p..p + length).for_each(|at| self.heap.engine().data().set_byte(at, tag));
+    }
+
+    /// Whether every byte of a block is `tag`.
+    pub(crate) fn holds(&self, p: usize, length: usize, tag: u8) -> bool {
+        (p..p + length).all(|at| self.heap.engine().data().byte(at) == tag)
+    }
+}
