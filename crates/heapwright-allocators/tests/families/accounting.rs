@@ -7,37 +7,18 @@ use std::ptr::NonNull;
 
 use crate::support::{Ours, Pool, Subject, layout};
 use heapwright_allocators::{
-    BuddyByteAllocator, ByteAllocator, SlabByteAllocator, TlsfByteAllocator,
+    AllocError, BuddyByteAllocator, ByteAllocator, SlabByteAllocator, TlsfByteAllocator,
 };
-use heapwright_testkit::{Generator, Mix, Op, Prng, Sizes, prng, scaled};
+use heapwright_core::ByteFamily;
+use heapwright_testkit::{Generator, Mix, Op, Prng, ShadowAllocator, Sizes, prng, scaled};
 use rlsf::BlockInfo;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// What the families offer beyond the core traits.
-trait Family: ByteAllocator {
-    fn usable(&self, size: usize, align: usize) -> usize;
-    fn largest(&self, align: usize) -> usize;
-}
-
-macro_rules! family {
-    ($($name:ty),*) => {$(
-        impl Family for $name {
-            fn usable(&self, size: usize, align: usize) -> usize {
-                self.usable_size(layout(size, align))
-            }
-            fn largest(&self, align: usize) -> usize {
-                self.largest_free(align)
-            }
-        }
-    )*};
-}
-family!(BuddyByteAllocator, TlsfByteAllocator, SlabByteAllocator);
-
-fn assert_largest_is_true<A: Family>(ours: &mut Ours<A>, align: usize) {
-    let largest = ours.0.largest(align);
-    assert_eq!(ours.0.largest(align), largest, "asking twice gives the same answer");
+fn assert_largest_is_true<A: ByteFamily>(ours: &mut Ours<A>, align: usize) {
+    let largest = ours.0.largest_free(align);
+    assert_eq!(ours.0.largest_free(align), largest, "asking twice gives the same answer");
     assert!(largest <= ours.0.available_bytes());
     assert_eq!(ours.alloc(layout(largest + 1, align)), None, "{largest} + 1, align {align}");
     if largest > 0 {
@@ -48,7 +29,12 @@ fn assert_largest_is_true<A: Family>(ours: &mut Ours<A>, align: usize) {
     }
 }
 
-fn tell_the_truth<A: Family + Default>(mix: Mix, seed: u64, pool_size: usize, taken_by_sets: bool) {
+fn tell_the_truth<A: ByteFamily + Default>(
+    mix: Mix,
+    seed: u64,
+    pool_size: usize,
+    taken_by_sets: bool,
+) {
     let (pool, twin_pool) = (Pool::aligned(pool_size), Pool::aligned(pool_size));
     let (mut ours, mut twin) = (Ours(A::default()), Ours(A::default()));
     for (start, allocator) in [(pool.start(), &mut ours), (twin_pool.start(), &mut twin)] {
@@ -64,7 +50,7 @@ fn tell_the_truth<A: Family + Default>(mix: Mix, seed: u64, pool_size: usize, ta
         match generator.next_op() {
             Op::Alloc { key, size, align } => {
                 blocks.resize(blocks.len().max(key + 1), None);
-                let fits = ours.0.largest(align) >= size;
+                let fits = ours.0.largest_free(align) >= size;
                 let offset = ours.alloc(layout(size, align)).map(|pos| pos - pool.start());
                 let twin_offset =
                     twin.alloc(layout(size, align)).map(|pos| pos - twin_pool.start());
@@ -206,7 +192,7 @@ fn tlsf_counts_what_the_crate_walks_over() {
 /// `usable_size` is what the crate really leaves to the block: its next neighbor begins right behind.
 #[test]
 fn every_byte_of_the_usable_size_belongs_to_the_block() {
-    fn check<A: Family + Default>(unit: usize) {
+    fn check<A: ByteFamily + Default>(unit: usize) {
         let pool = Pool::aligned(8 * MIB);
         let mut ours = Ours(A::default());
         ours.add(pool.start(), pool.size());
@@ -214,7 +200,7 @@ fn every_byte_of_the_usable_size_belongs_to_the_block() {
         let mut spans = Vec::new();
         for _ in 0..400 {
             let (size, align) = (prng.between(1, 9000), 1 << prng.below(14));
-            let usable = ours.0.usable(size, align);
+            let usable = ours.0.usable_size(layout(size, align));
             assert!(usable >= size && usable < (2 * size.max(align)).max(unit));
             if let Some(pos) = ours.alloc(layout(size, align)) {
                 spans.push((pos, pos + usable));
@@ -253,4 +239,71 @@ fn known_figures() {
     assert_eq!(slab.0.largest_free(1), 512, "the set stays with its class");
     assert_eq!(slab.0.classes()[3].held_bytes, 32 * KIB);
     assert_eq!(slab.0.classes()[3].blocks_live, 0);
+}
+
+/// `resize` keeps the books right, keeps a block in place while its usable size stays the same, and leaves
+/// everything as it was when it fails.
+#[test]
+fn resize_keeps_the_books() {
+    fn check<A: ByteFamily + Default>() {
+        let pool = Pool::aligned(MIB);
+        let mut ours = Ours(A::default());
+        ours.add(pool.start(), MIB);
+        let mut prng = Prng::new(prng::seed(0x5126));
+        let mut shadow = ShadowAllocator::new();
+        shadow.add_range(pool.start(), MIB).unwrap();
+        let mut blocks = Vec::new();
+        let (mut stayed, mut failed) = (0, 0);
+        for _ in 0..scaled(4_000, 50_000) {
+            let (size, align) = (prng.between(1, 9_000), 1 << prng.below(9));
+            if blocks.len() < 60 {
+                if let Some(pos) = ours.alloc(layout(size, align)) {
+                    shadow.alloc(pos, size, align).unwrap();
+                    blocks.push((pos, size, align));
+                }
+                continue;
+            }
+            let index = prng.below(blocks.len());
+            let (pos, old_size, align) = blocks[index];
+            if prng.chance(1, 4) {
+                shadow.free(pos, old_size, align).unwrap();
+                ours.dealloc(pos, layout(old_size, align));
+                blocks.swap_remove(index);
+                continue;
+            }
+            // Now and then more than there is.
+            let size = if prng.chance(1, 20) { 2 * MIB } else { size };
+            let used = ours.0.used_bytes();
+            let at = NonNull::new(std::ptr::with_exposed_provenance_mut::<u8>(pos)).unwrap();
+            // SAFETY: the block is live, with this layout.
+            match unsafe { ours.0.resize(at, layout(old_size, align), size) } {
+                Ok(moved) => {
+                    let moved = moved.addr().get();
+                    shadow.realloc(pos, moved, size).unwrap();
+                    blocks[index] = (moved, size, align);
+                    let same = ours.0.usable_size(layout(size, align))
+                        == ours.0.usable_size(layout(old_size, align));
+                    assert!(!same || moved == pos, "a block of the same usable size stays");
+                    stayed += usize::from(moved == pos);
+                }
+                Err(error) => {
+                    assert_eq!((error, ours.0.used_bytes()), (AllocError::NoMemory, used));
+                    failed += 1;
+                }
+            }
+            let (pos, size, align) = blocks[index];
+            let at = NonNull::new(std::ptr::with_exposed_provenance_mut::<u8>(pos)).unwrap();
+            // SAFETY: the block is live, with this layout.
+            let refused = unsafe { ours.0.resize(at, layout(size, align), 0) };
+            assert_eq!(refused, Err(AllocError::InvalidParam));
+        }
+        assert!(failed > 20 && stayed > 100, "{failed} failed, {stayed} stayed");
+        for (pos, size, align) in blocks {
+            ours.dealloc(pos, layout(size, align));
+        }
+        assert_eq!(ours.0.used_bytes(), 0);
+    }
+    check::<BuddyByteAllocator>();
+    check::<TlsfByteAllocator>();
+    check::<SlabByteAllocator>();
 }
