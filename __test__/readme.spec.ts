@@ -28,7 +28,13 @@ beforeAll(() => {
   }
   const config = {
     extends: '../../tsconfig.json',
-    compilerOptions: { noEmit: false, outDir: 'out', rootDir: '.', noUnusedLocals: false, paths: {} },
+    compilerOptions: {
+      noEmit: false,
+      outDir: 'out',
+      rootDir: '.',
+      noUnusedLocals: false,
+      paths: {},
+    },
     include: ['*.ts'],
   };
   writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(config));
