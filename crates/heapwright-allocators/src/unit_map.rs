@@ -242,10 +242,13 @@ impl UnitMap {
     ///
     /// # Time Complexity
     ///
-    /// Logarithmically many searches.
+    /// That of [`longest_run`](Self::longest_run) without alignment, else logarithmically many searches.
     pub(crate) fn longest_aligned_run(&self, align_log2: u32) -> usize {
-        let mut fits = 0;
-        let mut too_long = self.longest_run() + 1;
+        let longest = self.longest_run();
+        if align_log2 == 0 {
+            return longest;
+        }
+        let (mut fits, mut too_long) = (0, longest + 1);
         // What fits, fits shorter too: `fits` always succeeds, `too_long` never.
         while too_long - fits > 1 {
             let count = fits.midpoint(too_long);
