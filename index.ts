@@ -13,11 +13,13 @@ export { GiB, KiB, MiB } from './src/units.ts';
 export { createAllocator, features, withFeatures } from './src/create-allocator.ts';
 export type {
   BitmapOptions,
+  BuddyPagesOptions,
   FeatureFlag,
   Features,
   IdOptions,
   PageOptions,
   RangeOptions,
+  TwoLevelOptions,
 } from './src/create-allocator.ts';
 export type { AllocatorKind, AllocatorStats, BaseAllocator, ManagedRange } from './src/family.ts';
 export type { ByteAllocator, ByteOptions } from './src/byte-family.ts';
@@ -48,3 +50,15 @@ export type {
 } from './src/inspect/snapshot.ts';
 export { renderReport } from './src/inspect/html.ts';
 export type { ReportParts } from './src/inspect/html.ts';
+export { GlobalAllocator } from './src/two-level.ts';
+export type { CpuAllocator, GlobalAllocatorOptions } from './src/two-level.ts';
+export { BuddyAllocator } from './src/buddy-pages.ts';
+export type { BuddyAllocatorOptions } from './src/buddy-pages.ts';
+export type { ManagedSection, RegionPlace } from './src/sections.ts';
+export { SlabAllocator } from './src/slab-cache.ts';
+export type {
+  SlabAllocResult,
+  SlabCacheOptions,
+  SlabClassStats,
+  SlabDeallocResult,
+} from './src/slab-cache.ts';

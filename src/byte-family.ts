@@ -75,11 +75,16 @@ export interface ByteKind {
   readonly kind: AllocatorKind;
   /** Ranges are multiples of this. */
   readonly sizeUnit: number;
+  /** Ranges begin at multiples of this; default 4096. */
+  readonly startUnit?: number;
+  /** Why a call finds itself closed while the allocator is open, if it does. */
+  readonly closed?: () => string | undefined;
 }
 
 /** The byte kinds: everything but the crate behind them. */
 export abstract class ByteFamily extends Family implements ByteAllocator {
   readonly #core: FamilyCore;
+  readonly #closedBy: (() => string | undefined) | undefined;
 
   /** @internal */
   constructor(kind: ByteKind, options: unknown, make: (memory: boolean) => NativeMemory) {
@@ -90,13 +95,14 @@ export abstract class ByteFamily extends Family implements ByteAllocator {
       new FamilyCore({
         kind: kind.kind,
         owner: owned(() => make(hasMemory)),
-        units: { start: RANGE_UNIT, size: kind.sizeUnit, startMin: 1 },
+        units: { start: kind.startUnit ?? RANGE_UNIT, size: kind.sizeUnit, startMin: 1 },
         unit: 'bytes',
         block: 'block',
         memory: hasMemory,
       }),
     );
     this.#core = coreOf(this);
+    this.#closedBy = kind.closed;
   }
 
   /**
@@ -345,7 +351,7 @@ export abstract class ByteFamily extends Family implements ByteAllocator {
   }
 
   #refused(call: Partial<Call>): ReturnType<FamilyCore['refused']> {
-    return this.#core.refused(call);
+    return this.#core.refused({ closed: this.#closedBy?.(), ...call });
   }
 }
 

@@ -9,6 +9,7 @@
  */
 import { createRequire } from 'node:module';
 import { BitmapPageAllocator, assertPageMap } from './bitmap.ts';
+import { BuddyAllocator } from './buddy-pages.ts';
 import { BuddyByteAllocator } from './buddy.ts';
 import type { ByteAllocator } from './byte-family.ts';
 import { failure, invalidType } from './errors.ts';
@@ -22,8 +23,12 @@ import {
   isNumberOrLeftOut,
   pageSizeOf,
 } from './options.ts';
+import { SlabAllocator } from './slab-cache.ts';
+import type { SlabCacheOptions } from './slab-cache.ts';
 import { SlabByteAllocator } from './slab.ts';
+import type { RegionPlace } from './sections.ts';
 import { TlsfByteAllocator } from './tlsf.ts';
+import { GlobalAllocator } from './two-level.ts';
 
 /** A range of addresses for a new allocator. */
 export interface RangeOptions {
@@ -45,6 +50,20 @@ export interface PageOptions extends RangeOptions {
 export interface BitmapOptions extends PageOptions {
   /** What the map can ever hold, counted from `start`: added ranges must lie in it. Default: the smallest map that holds `size`. */
   capacityBytes?: number;
+}
+
+/** A range of pages under binary buddies. */
+export interface BuddyPagesOptions extends PageOptions {
+  /** Physical address of `start`. Default: `start` itself. */
+  physStart?: number;
+}
+
+/** A range for pages and per-CPU slabs. */
+export interface TwoLevelOptions extends PageOptions {
+  /** Default 1, up to 256. */
+  cpus?: number;
+  /** Physical address of `start`, for `allocPagesLowmem`. Default: `start` itself. */
+  physStart?: number;
 }
 
 /** Up to 2^28 ids. */
@@ -133,13 +152,34 @@ const KINDS: readonly KindEntry[] = [
     keys: ['start', 'size'],
     make: (options) => started(new BitmapIdAllocator(), options, 0),
   },
+  {
+    kind: 'two-level',
+    flag: 'two-level',
+    keys: [...PAGE_KEYS, 'cpus', 'physStart'],
+    make: (options) =>
+      started(new GlobalAllocator(only(options, ['memory', 'pageSize', 'cpus'])), options),
+  },
+  {
+    kind: 'buddy-pages',
+    flag: 'two-level',
+    keys: [...PAGE_KEYS, 'physStart'],
+    make: (options) => started(new BuddyAllocator(only(options, ['memory', 'pageSize'])), options),
+  },
+  {
+    kind: 'slab-cache',
+    flag: 'two-level',
+    keys: ['pageSize'],
+    make: (options) => new SlabAllocator(options),
+  },
 ];
 
 /** Without `kind`: the first of these that is there. */
 const KINDS_DEFAULT: readonly AllocatorKind[] = ['tlsf', 'slab', 'buddy'];
 
 /** Calls `init` on a new allocator; closes it again if that throws. */
-function started<T extends { init(start: number, size: number): void; close(): void }>(
+function started<
+  T extends { init(start: number, size: number, place?: RegionPlace): void; close(): void },
+>(
   allocator: T,
   options: Readonly<Record<string, unknown>>,
   startDefault = START_DEFAULT,
@@ -148,6 +188,7 @@ function started<T extends { init(start: number, size: number): void; close(): v
     allocator.init(
       (options['start'] as number | undefined) ?? startDefault,
       options['size'] as number,
+      only(options, ['physStart']),
     );
   } catch (error) {
     allocator.close();
@@ -248,6 +289,11 @@ export function createAllocator(options: { kind: 'tlsf' } & RangeOptions): TlsfB
 export function createAllocator(options: { kind: 'slab' } & RangeOptions): SlabByteAllocator;
 export function createAllocator(options: { kind: 'bitmap' } & BitmapOptions): BitmapPageAllocator;
 export function createAllocator(options: { kind: 'id' } & IdOptions): BitmapIdAllocator;
+export function createAllocator(options: { kind: 'two-level' } & TwoLevelOptions): GlobalAllocator;
+export function createAllocator(
+  options: { kind: 'buddy-pages' } & BuddyPagesOptions,
+): BuddyAllocator;
+export function createAllocator(options: { kind: 'slab-cache' } & SlabCacheOptions): SlabAllocator;
 export function createAllocator(options: unknown): unknown {
   return create(options, built());
 }

@@ -74,6 +74,30 @@ export interface RawCallbacks {
   allocatorCheck(): void;
   /** `[h] → [count, (object size, live objects, bytes held) of each]`: what a slab never gives back. */
   heldClasses(): void;
+  /** `[h, start, size, physStart, -, first ? 1 : 0]` */
+  regionAdd(): void;
+  /** `[h, count, align] → [pos]` */
+  pageAllocLowmem(): void;
+  /** `[h, pos] → [physical address]` */
+  virtToPhys(): void;
+  /** `[h] → [bytes managed, bytes of pages that are not free]` */
+  engineBytes(): void;
+  /** `[h, cpu, size, align] → [pos]` */
+  cpuAlloc(): void;
+  /** `[h, cpu, pos]` */
+  cpuDealloc(): void;
+  /** `[h, cpu] → [slots]` */
+  cpuDrain(): void;
+  /** `[h] → [pages]` */
+  engineTrim(): void;
+  /** `[h, from, to]` */
+  engineAdopt(): void;
+  /** `[h, size, align] → [0, pos] | [1, class, pages]` */
+  slabAlloc(): void;
+  /** `[h, class, base, pages]` */
+  slabAdd(): void;
+  /** `[h, pos] → [0] | [1, base, pages]` */
+  slabDealloc(): void;
 }
 
 /** The whole binding, as its Rust side is written. */
@@ -99,6 +123,13 @@ export interface Binding extends RawCallbacks {
     capacityBytes: number,
   ) => NativeMemory;
   readonly NativeId: new () => NativeAllocator;
+  /** Eight numbers for each class; `null` with a status. */
+  slabClasses(handle: number, cpu: number): Float64Array | null;
+  /** Six numbers for each section and its free runs by order; `null` with a status. */
+  managedSections(handle: number): Float64Array | null;
+  readonly NativeTwoLevel: new (cpus: number, pageSize: number, memory: boolean) => NativeMemory;
+  readonly NativeBuddyPages: new (pageSize: number, memory: boolean) => NativeMemory;
+  readonly NativeSlabCache: new (pageSize: number) => NativeAllocator;
 }
 
 /** The binding of this environment, ready for use. */
@@ -156,6 +187,18 @@ function rawCallbacks(binding: Binding): RawCallbacks {
     allocatorStats: binding.allocatorStats,
     allocatorCheck: binding.allocatorCheck,
     heldClasses: binding.heldClasses,
+    regionAdd: binding.regionAdd,
+    pageAllocLowmem: binding.pageAllocLowmem,
+    virtToPhys: binding.virtToPhys,
+    engineBytes: binding.engineBytes,
+    cpuAlloc: binding.cpuAlloc,
+    cpuDealloc: binding.cpuDealloc,
+    cpuDrain: binding.cpuDrain,
+    engineTrim: binding.engineTrim,
+    engineAdopt: binding.engineAdopt,
+    slabAlloc: binding.slabAlloc,
+    slabAdd: binding.slabAdd,
+    slabDealloc: binding.slabDealloc,
   };
 }
 
@@ -201,6 +244,8 @@ export interface Call {
   readonly taken?: string | undefined;
   /** More that a message about memory should say. */
   readonly hint?: string | undefined;
+  /** Why it is closed, where the allocator as a whole is not. */
+  readonly closed?: string | undefined;
 }
 
 /**
@@ -236,7 +281,7 @@ export function refusal({ ctl, binding }: Native, call: Call): AllocError {
         `${block}${at} must stay within the ${first} that this kind manages${call.hint ?? ''}`,
       );
     case 'ERR_CLOSED':
-      return failure(code, 'the allocator is closed, or was not initialized');
+      return failure(code, call.closed ?? 'the allocator is closed, or was not initialized');
     case 'ERR_INTERNAL':
       return failure(code, `the allocator is out of order: ${binding.lastInternalError()}`);
     default:

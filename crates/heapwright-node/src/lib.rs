@@ -219,6 +219,26 @@ pub fn heap_attach(env: Env, id: f64, generation: f64) -> Option<heap::NativeHea
     heap::NativeHeap::attached(env, id, generation)
 }
 
+/// The size classes of a CPU, or of a slab cache: 8 numbers each (objectSize, slabs, objects, active,
+/// partial, full, empty, pendingRemote); status in the control block.
+#[cfg(feature = "two-level")]
+#[napi(catch_unwind, ts_return_type = "Float64Array | null")]
+pub fn slab_classes(env: Env, handle: f64, cpu: f64) -> Option<RawValue> {
+    raw::with_environment(env.raw(), |environment| {
+        two_level::slab_classes(environment, handle, cpu)
+    })
+    .flatten()
+}
+
+/// The sections of an allocator, one after the other: start, size, physStart, totalPages, freePages, the
+/// number of orders, and so many counts of free runs; status in the control block.
+#[cfg(feature = "two-level")]
+#[napi(catch_unwind, ts_return_type = "Float64Array | null")]
+pub fn managed_sections(env: Env, handle: f64) -> Option<RawValue> {
+    raw::with_environment(env.raw(), |environment| two_level::managed_sections(environment, handle))
+        .flatten()
+}
+
 /// What the last `ERR_INTERNAL` of this environment was about.
 #[napi(catch_unwind)]
 pub fn last_internal_error(env: Env) -> String {

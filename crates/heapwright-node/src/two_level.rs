@@ -14,7 +14,6 @@ use heapwright_heap::{
 };
 use heapwright_two_level::{ClassStats, ManagedSection, SlabAlloc, SlabDealloc};
 use napi::{Env, Error, sys};
-use napi_derive::napi;
 
 use crate::{
     buffer::{self, RawValue},
@@ -263,11 +262,11 @@ fn with_sections<R>(
     })
 }
 
-/// `regionAdd` [h, start, size, physStart, first ? 1 : 0]
+/// `regionAdd` [h, start, size, physStart, -, first ? 1 : 0]
 fn region_add(environment: &Environment) -> Answer {
     let control = &environment.control;
     let (start, size, phys) = (control.integer(1)?, control.integer(2)?, control.integer(3)?);
-    let first = control.integer(4)? == 1;
+    let first = control.integer(5)? == 1;
     with_sections(environment, control.get(0), |mirror| mirror.add_region(start, size, phys, first))
 }
 
@@ -412,40 +411,28 @@ fn numbers(environment: &Environment, values: Answer<Vec<usize>>) -> Option<RawV
     array
 }
 
-/// The size classes of a CPU, or of a slab cache: 8 numbers each (objectSize, slabs, objects, active,
-/// partial, full, empty, pendingRemote); status in the control block.
-#[napi(catch_unwind, ts_return_type = "Float64Array | null")]
-#[expect(unreachable_pub, reason = "exports of the module are `pub`")]
-pub fn slab_classes(env: Env, handle: f64, cpu: f64) -> Option<RawValue> {
-    raw::with_environment(env.raw(), |environment| {
-        let classes = integer(cpu).and_then(|cpu| {
-            with_mirrored(environment, handle, |mirrored| match mirrored {
-                Mirrored::TwoLevel(mirror) => {
-                    mirror.classes(cpu).map_err(|refusal| translate(refusal, mirror.as_ref()))
-                }
-                Mirrored::SlabCache(mirror) => {
-                    mirror.classes().map_err(|refusal| translate(refusal, mirror.as_ref()))
-                }
-                _ => Err(Refusal::Unsupported),
-            })
-        });
-        let flat = classes.map(|classes| classes.iter().flat_map(class_numbers).collect());
-        numbers(environment, flat)
-    })
-    .flatten()
+/// `slabClasses`: the size classes of CPU `cpu`, or of a slab cache.
+pub(crate) fn slab_classes(environment: &Environment, handle: f64, cpu: f64) -> Option<RawValue> {
+    let classes = integer(cpu).and_then(|cpu| {
+        with_mirrored(environment, handle, |mirrored| match mirrored {
+            Mirrored::TwoLevel(mirror) => {
+                mirror.classes(cpu).map_err(|refusal| translate(refusal, mirror.as_ref()))
+            }
+            Mirrored::SlabCache(mirror) => {
+                mirror.classes().map_err(|refusal| translate(refusal, mirror.as_ref()))
+            }
+            _ => Err(Refusal::Unsupported),
+        })
+    });
+    let flat = classes.map(|classes| classes.iter().flat_map(class_numbers).collect());
+    numbers(environment, flat)
 }
 
-/// The sections of an allocator, one after the other: start, size, physStart, totalPages, freePages, the
-/// number of orders, and so many counts of free runs; status in the control block.
-#[napi(catch_unwind, ts_return_type = "Float64Array | null")]
-#[expect(unreachable_pub, reason = "exports of the module are `pub`")]
-pub fn managed_sections(env: Env, handle: f64) -> Option<RawValue> {
-    raw::with_environment(env.raw(), |environment| {
-        let sections = with_sections(environment, handle, |mirror| mirror.managed_sections());
-        let flat = sections.map(|sections| sections.iter().flat_map(section_numbers).collect());
-        numbers(environment, flat)
-    })
-    .flatten()
+/// `managedSections`: the sections, one after the other.
+pub(crate) fn managed_sections(environment: &Environment, handle: f64) -> Option<RawValue> {
+    let sections = with_sections(environment, handle, |mirror| mirror.managed_sections());
+    let flat = sections.map(|sections| sections.iter().flat_map(section_numbers).collect());
+    numbers(environment, flat)
 }
 
 fn section_numbers(section: &ManagedSection) -> Vec<usize> {

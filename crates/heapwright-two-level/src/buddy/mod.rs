@@ -195,15 +195,16 @@ impl BuddyAllocator {
         self.sections[section].start + ((page as usize) << self.page_shift)
     }
 
-    /// The order that a free run must have to serve `count` pages at multiples of `align` bytes.
-    fn order_for(&self, count: usize, align: usize) -> AllocResult<Order> {
+    /// The order that a buddy must have to serve `count` pages at multiples of `align` bytes, and that
+    /// of the alignment alone.
+    fn orders_for(&self, count: usize, align: usize) -> AllocResult<(Order, Order)> {
         if count == 0 || !align.is_power_of_two() {
             return Err(AllocError::InvalidParam);
         }
         let align_order = align.trailing_zeros().saturating_sub(self.page_shift);
         let count = count.checked_next_power_of_two().ok_or(AllocError::NoMemory)?;
         let order = align_order.max(count.trailing_zeros());
-        if (order as usize) < ORDERS { Ok(order) } else { Err(AllocError::NoMemory) }
+        if (order as usize) < ORDERS { Ok((order, align_order)) } else { Err(AllocError::NoMemory) }
     }
 
     /// Allocates `count` contiguous pages at a multiple of `align` bytes (absolute; what is below a
@@ -211,7 +212,8 @@ impl BuddyAllocator {
     ///
     /// # Time Complexity
     ///
-    /// `O(orders)`, after one test for each section that cannot serve.
+    /// `O(orders)`, after one test for each section that cannot serve. Where no buddy holds the run,
+    /// a bounded number of stretches of adjacent ones is looked at, `O(orders)` each.
     ///
     /// # Errors
     ///
@@ -256,13 +258,25 @@ impl BuddyAllocator {
         zones: &[Zone],
         kind: RunKind,
     ) -> AllocResult<usize> {
-        let order = self.order_for(count, align)?;
-        for index in 0..self.sections.len() {
-            for &zone in zones {
-                // Truncation cannot happen: `order_for` has bounded the count by 2^30.
-                if let Some(page) = self.sections[index].take(count as u32, order, zone, kind) {
-                    self.free_pages -= count;
-                    return Ok(self.pos_of(index, page));
+        let (order, align_order) = self.orders_for(count, align)?;
+        if count > self.free_pages {
+            return Err(AllocError::NoMemory);
+        }
+        // Truncation cannot happen: `orders_for` has bounded the count by 2^30.
+        let pages = count as u32;
+        for spanning in [false, true] {
+            for index in 0..self.sections.len() {
+                for &zone in zones {
+                    let section = &mut self.sections[index];
+                    let page = if spanning {
+                        section.take_spanning(pages, align_order, zone, kind)
+                    } else {
+                        section.take(pages, order, zone, kind)
+                    };
+                    if let Some(page) = page {
+                        self.free_pages -= count;
+                        return Ok(self.pos_of(index, page));
+                    }
                 }
             }
         }
@@ -399,23 +413,27 @@ impl BuddyAllocator {
         self.sections.iter().map(section).collect()
     }
 
-    /// The largest count that `alloc_pages(count, page_size)` would serve now: the largest free
-    /// buddy. (A longer stretch of free pages may exist across buddies; no request is served there.)
+    /// The largest count that `alloc_pages(count, page_size)` would serve now, exactly. (A longer
+    /// stretch of free pages may exist among smaller buddies; no request is served there.)
     ///
     /// # Time Complexity
     ///
-    /// `O(sections)`.
+    /// `O(sections * orders)`.
     pub fn largest_free_pages(&self) -> usize {
-        let largest = |section: &Section| {
-            section.largest_order(Zone::High).max(section.largest_order(Zone::Low))
-        };
-        self.sections.iter().filter_map(largest).max().map_or(0, |order| 1 << order)
+        self.largest(&[Zone::High, Zone::Low])
     }
 
     /// As [`largest_free_pages`](Self::largest_free_pages), for `alloc_pages_lowmem`.
     pub fn largest_free_pages_lowmem(&self) -> usize {
-        let largest = |section: &Section| section.largest_order(Zone::Low);
-        self.sections.iter().filter_map(largest).max().map_or(0, |order| 1 << order)
+        self.largest(&[Zone::Low])
+    }
+
+    fn largest(&self, zones: &[Zone]) -> usize {
+        let runs = self
+            .sections
+            .iter()
+            .flat_map(|section| zones.iter().map(|&zone| section.largest_run(zone) as usize));
+        runs.max().unwrap_or(0)
     }
 
     /// Every live run that is no slab: `f(pos, pages)`, section by section, ascending.

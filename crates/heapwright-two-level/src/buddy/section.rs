@@ -4,6 +4,9 @@
 //! two zones where its physical addresses pass 4 GiB; a free run lies in one zone, so a low run is
 //! found without a search. Zones are lists only: a live run may span both.
 //!
+//! A request that no buddy holds may still fit a stretch of adjacent ones (a section is rarely as
+//! aligned as it is large). The stretches around the largest buddies are looked at, if those are few.
+//!
 //! Invariants (`check` tests them):
 //! 1. No two buddies of one order and zone are both free.
 //! 2. A run is on the list of its zone and order iff its first page is `Free`, and then exactly once.
@@ -25,6 +28,9 @@ pub(crate) enum Zone {
     /// The rest.
     High = 1,
 }
+
+/// Stretches of several buddies that are looked at for one request.
+const SPANS_MAX: u32 = 16;
 
 /// Free lists of one zone.
 #[derive(Debug)]
@@ -247,6 +253,65 @@ impl Section {
         true
     }
 
+    /// The stretch of free pages around the free run at `page`, within its zone.
+    fn span_around(&self, page: u32, order: Order) -> Range<u32> {
+        let zone = self.zone_of(page);
+        let (mut start, mut end) = (page, page + (1 << order));
+        while start > 0 && self.zone_of(start - 1) == zone {
+            let Some((head, _)) = self.covering(start - 1) else { break };
+            start = head;
+        }
+        while end < self.pages && self.zone_of(end) == zone {
+            let Some((head, order)) = self.covering(end) else { break };
+            end = head + (1 << order);
+        }
+        start..end
+    }
+
+    /// The stretches around the largest free buddies of a zone; none where those are too many to look at.
+    fn large_spans(&self, zone: Zone) -> impl Iterator<Item = Range<u32>> {
+        let lists = &self.zones[zone as usize];
+        let order = lists.nonempty.checked_ilog2().unwrap_or(0);
+        let few = lists.counts[order as usize] <= SPANS_MAX;
+        let head = if few { lists.heads[order as usize] } else { NO_PAGE };
+        let first = (head != NO_PAGE).then_some(head);
+        let pages = core::iter::successors(first, |&page| {
+            Some(self.table.next(page)).filter(|&next| next != NO_PAGE)
+        });
+        pages.map(move |page| self.span_around(page, order))
+    }
+
+    /// Takes a run that no buddy holds from a stretch of several, around one of the largest.
+    ///
+    /// `O(orders)` for each of at most [`SPANS_MAX`] stretches.
+    pub(crate) fn take_spanning(
+        &mut self,
+        count: u32,
+        align_order: Order,
+        zone: Zone,
+        kind: RunKind,
+    ) -> Option<u32> {
+        let found = self.large_spans(zone).find_map(|span| {
+            let absolute = (self.first + span.start as usize).next_multiple_of(1 << align_order);
+            let start = absolute - self.first;
+            // Truncation cannot happen: the end is within the section.
+            (start + count as usize <= span.end as usize).then_some(start as u32)
+        })?;
+        let taken = self.take_at(found..found + count, kind);
+        debug_assert!(taken, "a stretch is free");
+        Some(found)
+    }
+
+    /// Pages of the largest run that the zone would serve.
+    pub(crate) fn largest_run(&self, zone: Zone) -> u32 {
+        let buddy =
+            self.zones[zone as usize].nonempty.checked_ilog2().map_or(0, |order| 1 << order);
+        self.large_spans(zone)
+            .map(|span| span.end - span.start)
+            .max()
+            .map_or(buddy, |n| n.max(buddy))
+    }
+
     /// Frees the live run of `count` pages that begins at `page`.
     pub(crate) fn give(&mut self, page: u32, count: u32) {
         debug_assert!(matches!(self.table.state(page), PageState::Live(n, _) if n == count));
@@ -270,11 +335,6 @@ impl Section {
             self.release_range(page + new..page + old);
         }
         true
-    }
-
-    /// log2 of the largest free run of the zone.
-    pub(crate) fn largest_order(&self, zone: Zone) -> Option<Order> {
-        self.zones[zone as usize].nonempty.checked_ilog2()
     }
 
     /// Free runs by order, both zones, up to the largest order that the section could hold.

@@ -33,9 +33,26 @@ fn merges_when_the_second_buddy_is_freed() {
     let second = pages.alloc_pages(1, PAGE).unwrap();
     assert_eq!(first ^ second, PAGE);
     pages.dealloc_pages(first, 1).unwrap();
-    assert_eq!(pages.largest_free_pages(), 128);
+    let runs = |pages: &BuddyAllocator| pages.managed_sections()[0].free_runs.clone();
+    assert_eq!(runs(&pages), [1, 1, 1, 1, 1, 1, 1, 1, 0]);
     pages.dealloc_pages(second, 1).unwrap();
-    assert_eq!(pages.largest_free_pages(), 256);
+    assert_eq!(runs(&pages), [0, 0, 0, 0, 0, 0, 0, 0, 1]);
+}
+
+#[test]
+fn a_run_may_span_adjacent_buddies() {
+    // 1 MiB to 5 MiB: buddies of 1, 2 and 1 MiB, and yet one run of 4 MiB.
+    let mut pages = pages_of(1024);
+    assert_eq!(pages.largest_free_pages(), 1024);
+    let all = pages.alloc_pages(1024, PAGE).unwrap();
+    assert_eq!((all, pages.free_pages()), (START, 0));
+    pages.dealloc_pages(all, 1024).unwrap();
+    assert_eq!(pages.alloc_pages(1025, PAGE), Err(NoMemory));
+    // Aligned within the stretch, where no buddy is as large as the alignment asks.
+    let aligned = pages.alloc_pages(512, 4 << 20).err();
+    assert_eq!(aligned, Some(NoMemory));
+    assert_eq!(pages.alloc_pages(200, 4 << 20), Ok(4 << 20));
+    pages.check_invariants().unwrap();
 }
 
 #[test]

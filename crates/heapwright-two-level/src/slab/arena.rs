@@ -39,6 +39,9 @@ const FIRST_SHIFT: u32 = if cfg!(any(loom, shuttle)) { 3 } else { 12 };
 /// Segments that there can be: ids are 32 bits.
 const SEGMENTS: usize = 32 - FIRST_SHIFT as usize;
 
+/// The last line that is mapped ahead: 1 GiB of descriptors.
+const RESERVED_LINES_MAX: usize = if cfg!(any(loom, shuttle)) { 63 } else { (1 << 24) - 1 };
+
 /// Words before the bitmaps.
 pub(crate) const HEADER_WORDS: usize = 6;
 
@@ -158,9 +161,11 @@ impl Descriptors {
         Self { fresh: 1 << FIRST_SHIFT, returned: BTreeMap::new() }
     }
 
-    /// Maps memory for `lines` more lines, so that they cannot be wanting later.
+    /// Maps memory for `lines` more lines, so that they cannot be wanting later, as far as 1 GiB goes.
+    /// (Beyond that, which takes a range of some hundred GiB, it is mapped when it is needed; should that
+    /// fail, the slab is not made and no page is lost.)
     pub(crate) fn reserve(&self, arena: &SlabArena, lines: usize) -> AllocResult {
-        let last = (self.fresh as usize).saturating_add(lines).min(u32::MAX as usize);
+        let last = (self.fresh as usize).saturating_add(lines).min(RESERVED_LINES_MAX);
         for segment in 0..=(last.ilog2() - FIRST_SHIFT) as usize {
             arena.ensure(segment)?;
         }
