@@ -186,12 +186,75 @@ export declare class BitmapPageAllocator extends PageFamily implements PageAlloc
   get [Symbol.toStringTag](): string;
 }
 
+/** Pages by binary buddies in several sections; metadata out of line; merges at once. */
+export declare class BuddyAllocator extends PageFamily implements PageAllocator {
+  /** @param options - The page size, and whether bytes lie behind the pages. */
+  constructor(options?: BuddyAllocatorOptions);
+  /**
+   * Gives the allocator its first section; once.
+   *
+   * @param start - A multiple of `pageSize`, but not 0.
+   * @param size - In bytes, a multiple of `pageSize`.
+   * @param options - The physical address of `start`; default: `start` itself.
+   * @throws {@link AllocError} `ERR_CAPACITY` above 2^30 pages.
+   */
+  init(start: number, size: number, options?: RegionPlace): void;
+  /**
+   * Adds one more section, apart from all others. Runs never span two.
+   *
+   * @param start - A multiple of `pageSize`, but not 0.
+   * @param size - In bytes, a multiple of `pageSize`.
+   * @param options - The physical address of `start`; default: `start` itself.
+   * @throws {@link AllocError} `ERR_MEMORY_OVERLAP`, else as `init`.
+   */
+  addRegion(start: number, size: number, options?: RegionPlace): void;
+  /** The same as `addRegion`. */
+  addMemory(start: number, size: number): void;
+  /**
+   * Allocates a run of pages that lies wholly below 4 GiB of physical address.
+   *
+   * @param count - In pages, from 1.
+   * @param align - In bytes, a power of two from `pageSize` to 1 GiB; default `pageSize`.
+   * @returns The address of the first page.
+   * @throws {@link AllocError} `ERR_NO_MEMORY`, with the largest run below 4 GiB as `largestFree`.
+   */
+  allocPagesLowmem(count: number, align?: number): number;
+  /**
+   * The physical address of `pos`.
+   *
+   * @param pos - Any address of a managed range.
+   */
+  virtToPhys(pos: number): number;
+  /** The sections, in order of addition, with their free runs by order. */
+  managedSections(): ManagedSection[];
+  /** Bytes managed. */
+  get managedBytes(): number;
+  /** Bytes of live runs. */
+  get allocatedBytes(): number;
+  /** The name of the class. */
+  get [Symbol.toStringTag](): string;
+}
+
+/** What the constructor takes. */
+export declare interface BuddyAllocatorOptions {
+  /** In bytes, a power of two; default 4096. */
+  pageSize?: number;
+  /** Real bytes behind the ranges? Default: false. */
+  memory?: boolean;
+}
+
 /** Bytes by binary buddies; ranges are multiples of 4096. */
 export declare class BuddyByteAllocator extends ByteFamily implements ByteAllocator {
   /** @param options - `memory: false` manages addresses only. */
   constructor(options?: ByteOptions);
   /** The name of the class. */
   get [Symbol.toStringTag](): string;
+}
+
+/** A range of pages under binary buddies. */
+export declare interface BuddyPagesOptions extends PageOptions {
+  /** Physical address of `start`. Default: `start` itself. */
+  physStart?: number;
 }
 
 /** An allocator of bytes. */
@@ -317,6 +380,20 @@ export declare interface ByteOptions {
   memory?: boolean;
 }
 
+/** The view of one CPU: what it allocates is its own, what it frees of another's is a remote free. */
+export declare interface CpuAllocator {
+  /** Which CPU, from 0. */
+  readonly index: number;
+  /** Allocates a block; see `GlobalAllocator.alloc`. */
+  alloc(size: number, align?: number): number;
+  /** Frees any live block. Another CPU's slot is dead at once, and comes back when that CPU drains. */
+  dealloc(pos: number): void;
+  /** Takes back what others freed; returns how many. Happens by itself only on a miss. */
+  drainRemoteFrees(): number;
+  /** The slabs of this CPU by size class. */
+  classes(): readonly SlabClassStats[];
+}
+
 /**
  * Makes and initializes an allocator; its class follows from `kind`.
  *
@@ -366,6 +443,24 @@ export declare function createAllocator(
     kind: 'id';
   } & IdOptions,
 ): BitmapIdAllocator;
+
+export declare function createAllocator(
+  options: {
+    kind: 'two-level';
+  } & TwoLevelOptions,
+): GlobalAllocator;
+
+export declare function createAllocator(
+  options: {
+    kind: 'buddy-pages';
+  } & BuddyPagesOptions,
+): BuddyAllocator;
+
+export declare function createAllocator(
+  options: {
+    kind: 'slab-cache';
+  } & SlabCacheOptions,
+): SlabAllocator;
 
 /** The life cycle that every kind has. */
 declare abstract class Family implements BaseAllocator {
@@ -457,6 +552,103 @@ export declare function features(): Features;
  */
 export declare function GiB(n: number): number;
 
+/** Pages and per-CPU slabs; see the file comment. Deterministic, and of one thread. */
+export declare class GlobalAllocator extends ByteFamily implements ByteAllocator, PageAllocator {
+  #private;
+  /** CPUs that there are. */
+  readonly cpus: number;
+  /** In bytes, a power of two. */
+  readonly pageSize: number;
+  /** @param options - CPUs, page size, and whether bytes lie behind the ranges. */
+  constructor(options?: GlobalAllocatorOptions);
+  /**
+   * Gives the allocator its first section; once.
+   *
+   * @param start - A multiple of `pageSize`, but not 0.
+   * @param size - In bytes, a multiple of `pageSize`.
+   * @param options - The physical address of `start`; default: `start` itself.
+   * @throws {@link AllocError} `ERR_CAPACITY` above 2^30 pages.
+   */
+  init(start: number, size: number, options?: RegionPlace): void;
+  /**
+   * Adds one more section, apart from all others. Blocks never span two.
+   *
+   * @param start - A multiple of `pageSize`, but not 0.
+   * @param size - In bytes, a multiple of `pageSize`.
+   * @param options - The physical address of `start`; default: `start` itself.
+   * @throws {@link AllocError} `ERR_MEMORY_OVERLAP`, else as `init`.
+   */
+  addRegion(start: number, size: number, options?: RegionPlace): void;
+  /** The same as `addRegion`. */
+  addMemory(start: number, size: number): void;
+  /**
+   * The view of one CPU.
+   *
+   * @param index - From 0.
+   * @throws {@link AllocError} `ERR_INVALID_PARAM` for a CPU that is not there.
+   */
+  cpu(index: number): CpuAllocator;
+  /**
+   * Drains every CPU, and gives empty slabs back to the pages.
+   *
+   * @returns Pages given back.
+   */
+  trim(): number;
+  /**
+   * `from` goes away: its calls throw `ERR_CLOSED` from now on. `to` owns its slabs, pending frees
+   * drained, and what others still free into them.
+   *
+   * @param from - A CPU.
+   * @param to - Another one.
+   */
+  adopt(from: number, to: number): void;
+  /** See {@link PageAllocator.allocPages}; errors count in pages. */
+  allocPages(count: number, align?: number): number;
+  /** See {@link PageAllocator.allocPagesAt}; errors count in pages. */
+  allocPagesAt(base: number, count: number, align?: number): number;
+  /** See {@link PageAllocator.deallocPages}: a whole run of pages; a slot is none. */
+  deallocPages(pos: number, count?: number): void;
+  /**
+   * Allocates a run of pages that lies wholly below 4 GiB of physical address.
+   *
+   * @param count - In pages, from 1.
+   * @param align - In bytes, a power of two from `pageSize` to 1 GiB; default `pageSize`.
+   * @returns The address of the first page.
+   * @throws {@link AllocError} `ERR_NO_MEMORY`, with the largest run below 4 GiB as `largestFree`.
+   */
+  allocPagesLowmem(count: number, align?: number): number;
+  /**
+   * The physical address of `pos`.
+   *
+   * @param pos - Any address of a managed range.
+   */
+  virtToPhys(pos: number): number;
+  /** The sections, in order of addition, with their free runs by order. */
+  managedSections(): ManagedSection[];
+  /** Bytes managed. */
+  get managedBytes(): number;
+  /** Bytes of pages that are not free: those of slabs in full. */
+  get allocatedBytes(): number;
+  /** Pages managed. */
+  get totalPages(): number;
+  /** Pages that are not free: those of slabs in full. */
+  get usedPages(): number;
+  /** Pages that are free. */
+  get availablePages(): number;
+  /** The name of the class. */
+  get [Symbol.toStringTag](): string;
+}
+
+/** What the constructor takes. */
+export declare interface GlobalAllocatorOptions {
+  /** CPUs, from 1 to 256; default 1. */
+  cpus?: number;
+  /** In bytes, a power of two; default 4096. */
+  pageSize?: number;
+  /** Real bytes behind the ranges? Default: true. */
+  memory?: boolean;
+}
+
 /** What replaying, recording and inspecting need of a Heap. */
 export declare interface HeapLike {
   readonly size: number;
@@ -502,6 +694,22 @@ export declare interface ManagedRange {
   readonly start: number;
   /** In bytes (ids). */
   readonly size: number;
+}
+
+/** One section of a page allocator. */
+export declare interface ManagedSection {
+  /** Its first address. */
+  readonly start: number;
+  /** In bytes. */
+  readonly size: number;
+  /** The physical address of `start`. */
+  readonly physStart: number;
+  /** Pages of the section. */
+  readonly totalPages: number;
+  /** Pages that are free. */
+  readonly freePages: number;
+  /** Free runs by order: index = log2(pages). */
+  readonly freeRuns: readonly number[];
 }
 
 /**
@@ -665,6 +873,12 @@ export declare interface Recording {
   bytes(): Uint8Array;
 }
 
+/** What a section can be told when it is added. */
+export declare interface RegionPlace {
+  /** The physical address of `start`; default: `start` itself. */
+  physStart?: number;
+}
+
 /**
  * Renders a report.
  *
@@ -778,6 +992,74 @@ export declare interface ReportParts {
   title?: string;
 }
 
+/** Slots of nine classes, 8 … 2048 bytes, over pages that the program brings. */
+export declare class SlabAllocator implements Disposable {
+  #private;
+  /** The kind that `createAllocator` knows this class by. */
+  readonly kind: 'slab-cache';
+  /** In bytes, a power of two. */
+  readonly pageSize: number;
+  /** @param options - The page size. */
+  constructor(options?: SlabCacheOptions);
+  /** Whether `close` was called. */
+  get closed(): boolean;
+  /**
+   * Allocates a slot, or says what slab is missing.
+   *
+   * @param size - In bytes, from 1 to 2048.
+   * @param align - A power of two up to 2048; default 8.
+   * @returns The address of the slot, or the class that has none and the pages of a slab of it.
+   * @throws {@link AllocError} `ERR_INVALID_PARAM` above 2048.
+   */
+  alloc(size: number, align?: number): SlabAllocResult;
+  /**
+   * Makes pages that the program owns a slab.
+   *
+   * @param sizeClass - From 0 to 8: slots of `8 << sizeClass` bytes.
+   * @param base - A multiple of `pages * pageSize`, but not 0.
+   * @param pages - From 1 to 4 (for small pages, to as many as one slot of 2048 bytes needs).
+   * @throws {@link AllocError} `ERR_INVALID_PARAM`, `ERR_MEMORY_OVERLAP` over another slab.
+   */
+  addSlab(sizeClass: number, base: number, pages: number): void;
+  /**
+   * Frees the slot at `pos`.
+   *
+   * @param pos - What `alloc` returned.
+   * @returns `freeSlab` when a slab became empty and is the program's again.
+   * @throws {@link AllocError} `ERR_NOT_ALLOCATED`; nothing has changed then.
+   */
+  dealloc(pos: number): SlabDeallocResult;
+  /** Figures of this moment in bytes of slots, with those of each class. */
+  stats(): AllocatorStats & {
+    readonly classes: readonly SlabClassStats[];
+  };
+  /**
+   * Verifies all own invariants against the live table. Only looks.
+   *
+   * @returns The number of live slots.
+   * @throws {@link AllocError} `ERR_INTERNAL` naming what does not hold.
+   */
+  check(): number;
+  /** Forgets every slab; later calls throw `ERR_CLOSED`. Idempotent. */
+  close(): void;
+  /** The same as `close`, for `using`. */
+  [Symbol.dispose](): void;
+  /** The name of the class. */
+  get [Symbol.toStringTag](): string;
+}
+
+/** What an allocation came to. */
+export declare type SlabAllocResult =
+  | {
+      readonly state: 'allocated';
+      readonly pos: number;
+    }
+  | {
+      readonly state: 'needsSlab';
+      readonly sizeClass: number;
+      readonly pages: number;
+    };
+
 /** Bytes by slabs; ranges are multiples of 32 KiB. */
 export declare class SlabByteAllocator extends ByteFamily implements ByteAllocator {
   /** @param options - `memory: false` manages addresses only. */
@@ -793,6 +1075,43 @@ export declare class SlabByteAllocator extends ByteFamily implements ByteAllocat
   /** The name of the class. */
   get [Symbol.toStringTag](): string;
 }
+
+/** What `SlabAllocator` takes. */
+export declare interface SlabCacheOptions {
+  /** In bytes, a power of two; default 4096. */
+  pageSize?: number;
+}
+
+/** One size class of slabs. */
+export declare interface SlabClassStats {
+  /** Bytes of a slot. */
+  readonly objectSize: number;
+  /** Slabs. */
+  readonly slabs: number;
+  /** Slots of these slabs. */
+  readonly objects: number;
+  /** Live slots; those freed remotely are dead. */
+  readonly active: number;
+  /** Slabs with some slots to hand out. */
+  readonly partial: number;
+  /** Slabs with none. */
+  readonly full: number;
+  /** Slabs with nothing but. */
+  readonly empty: number;
+  /** Slots that other CPUs freed and that are not drained yet. */
+  readonly pendingRemote: number;
+}
+
+/** What a free came to. */
+export declare type SlabDeallocResult =
+  | {
+      readonly state: 'done';
+    }
+  | {
+      readonly state: 'freeSlab';
+      readonly base: number;
+      readonly pages: number;
+    };
 
 /** What one class of a slab holds. */
 export declare interface SlabHolding {
@@ -954,6 +1273,14 @@ export declare type TraceEvent =
 
 /** What a trace can be replayed on and recorded from. */
 export declare type TraceTarget = ByteAllocator | HeapLike;
+
+/** A range for pages and per-CPU slabs. */
+export declare interface TwoLevelOptions extends PageOptions {
+  /** Default 1, up to 256. */
+  cpus?: number;
+  /** Physical address of `start`, for `allocPagesLowmem`. Default: `start` itself. */
+  physStart?: number;
+}
 
 /**
  * The factory as a build with only these features would offer it.

@@ -179,11 +179,7 @@ const KINDS_DEFAULT: readonly AllocatorKind[] = ['tlsf', 'slab', 'buddy'];
 /** Calls `init` on a new allocator; closes it again if that throws. */
 function started<
   T extends { init(start: number, size: number, place?: RegionPlace): void; close(): void },
->(
-  allocator: T,
-  options: Readonly<Record<string, unknown>>,
-  startDefault = START_DEFAULT,
-): T {
+>(allocator: T, options: Readonly<Record<string, unknown>>, startDefault = START_DEFAULT): T {
   try {
     allocator.init(
       (options['start'] as number | undefined) ?? startDefault,
