@@ -94,7 +94,7 @@ export function parseCommand(
     const { code, message } = error as NodeJS.ErrnoException;
     if (code?.startsWith('ERR_PARSE_ARGS') !== true) throw error;
     // Node's hint about `--` is for file names that begin with a dash; the first sentence is enough.
-    const [sentence] = message.split(/\. To specify|\. Did you/u);
+    const [sentence = message] = message.split(/\.?\s*\n|\. To specify/u);
     throw usageError(`${sentence} (see heapwright ${command.name} --help)`);
   }
 }

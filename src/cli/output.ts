@@ -9,6 +9,7 @@ import {
   accessSync,
   closeSync,
   constants,
+  existsSync,
   fsyncSync,
   mkdirSync,
   openSync,
@@ -123,12 +124,26 @@ export function reasonOf(error: unknown): string {
   return text === undefined ? message : `${text} (${code})`;
 }
 
+/**
+ * Makes `folder` and what is missing above it. Not by `mkdirSync` with `recursive`, which never returns
+ * where a file system says that a folder is not there and cannot be made either (`/proc`, Node 20).
+ */
+function makeFolder(folder: string): void {
+  const missing: string[] = [];
+  let above = folder;
+  while (!existsSync(above)) {
+    missing.unshift(above);
+    above = path.dirname(above);
+  }
+  for (const one of missing) mkdirSync(one);
+}
+
 /** Throws unless a file could be written at `file`; to be asked before long work. Makes missing folders. */
 export function requireWritable(file: string): void {
   if (file === JSON_STDOUT) return;
   const folder = path.dirname(path.resolve(file));
   try {
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
     accessSync(folder, constants.W_OK);
     const found = statSync(file, { throwIfNoEntry: false });
     if (found?.isDirectory() === true)

@@ -159,6 +159,8 @@ function runReplay(values: OptionValues, operands: readonly string[]): number {
   for (const file of [plan.jsonFile, plan.reportFile])
     if (file !== undefined) requireWritable(file);
   const traces = (operands.length === 0 ? bundledTraces() : operands).map(readTraceFile);
+  // A size that a kind cannot have is told before anything is printed.
+  if (plan.size !== undefined) for (const kind of plan.kinds) openTarget(kind, plan.size).close();
   const quiet = plan.jsonFile === JSON_STDOUT;
   if (!quiet) printHead(traces, plan);
   const reports: ReplayReport[] = [];

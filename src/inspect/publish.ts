@@ -92,17 +92,31 @@ function open(): void {
     if (error.code === 'EADDRINUSE') replaceStale(created);
     else fail(created, error.message);
   });
-  created.listen(socketFile, () => {
-    // The folder is closed to others already; this is for whoever moves it.
-    chmodSync(socketFile, 0o600);
-  });
+  listen(created);
   process.once('exit', shut);
+}
+
+/**
+ * Binds the socket with mode 0600 from the start. A worker cannot set the umask of the process: there the
+ * mode follows a moment later, and the folder, closed to others, covers that moment.
+ */
+function listen(created: Server): void {
+  const before = isMainThread ? process.umask(0o177) : undefined;
+  try {
+    created.listen(socketFile, () => chmodSync(socketFile, 0o600));
+  } finally {
+    if (before !== undefined) process.umask(before);
+  }
 }
 
 /** Makes the folder, and makes sure that it is ours and closed to others. */
 function ownFolder(): string {
   const folder = runtimeFolder();
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  try {
+    mkdirSync(folder, { mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
   const found = lstatSync(folder);
   const { uid, mode } = found;
   if (!found.isDirectory()) throw new Error(`${folder} is no folder`);
@@ -126,7 +140,7 @@ function replaceStale(created: Server): void {
     rmSync(socketFile, { force: true });
     created.removeAllListeners('error');
     created.on('error', (error) => fail(created, error.message));
-    created.listen(socketFile);
+    listen(created);
   });
 }
 
