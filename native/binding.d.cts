@@ -99,6 +99,52 @@ export declare class NativeBuddyPages {
   get availablePages(): number
 }
 
+/** Owns one thread's attachment to a heap. */
+export declare class NativeHeap {
+  /**
+   * Makes a heap, or one that awaits memory where external buffers are banned; status in the control
+   * block.
+   *
+   * # Errors
+   *
+   * Where the environment is ending.
+   */
+  constructor(size: number, maxThreads: number, flags: number)
+  /** What raw callbacks know the attachment by. */
+  get handle(): number
+  /** What other threads know the heap by. */
+  get id(): number
+  /** With the id: which of the heaps that had it. */
+  get generation(): number
+  /** This thread's slot. */
+  get slot(): number
+  /** Bytes of data. */
+  get size(): number
+  /** Bytes of metadata. */
+  get metaSize(): number
+  /** Where the page map is in the metadata. */
+  get pageMapOffset(): number
+  /** Where the state bits are. */
+  get bitsOffset(): number
+  /** Where the state bytes are. */
+  get bytesOffset(): number
+  /** Where the area of slot 0 of a shared heap is. */
+  get areasOffset(): number
+  /** A buffer over part of the data; `null` where there is none, status in the control block. */
+  data(offset: number, length: number): ArrayBuffer | null
+  /** A buffer over part of the metadata; `null` where there is none, status in the control block. */
+  meta(offset: number, length: number): ArrayBuffer | null
+  /**
+   * Uses the runtime's own memory as that of the heap, or, on a thread that attached, keeps that memory
+   * for as long as this thread has the heap; status in the control block.
+   */
+  provide(data: Uint8Array, metadata: Uint8Array): void
+  /** This thread lets go. Idempotent. */
+  close(): void
+  /** Ends the heap for every thread, and lets go. Idempotent. */
+  destroy(): void
+}
+
 /** r" Owns a `BitmapIdAllocator` with its live table. */
 export declare class NativeId {
   /**
@@ -266,6 +312,18 @@ export declare function detach(buffer: ArrayBuffer): boolean
 
 /** Cargo features compiled in. */
 export declare function features(): Array<string>
+
+/** This thread's attachment to the heap that id and generation name; `null` with a status. */
+export declare function heapAttach(id: number, generation: number): NativeHeap | null
+
+/**
+ * Rows of (size, live blocks, slabs, cached blocks), one for each class of a heap; status in the control
+ * block.
+ */
+export declare function heapClassStats(handle: number): Float64Array | null
+
+/** Live blocks of a heap as (address, usable bytes) pairs, ascending; status in the control block. */
+export declare function heapLive(handle: number): Float64Array | null
 
 /** What the last `ERR_INTERNAL` of this environment was about. */
 export declare function lastInternalError(): string
