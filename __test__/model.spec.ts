@@ -29,6 +29,8 @@ const LIVE_MAX = 1500;
 /** Live blocks, and who holds each byte. */
 class Oracle {
   readonly live = new Map<number, Block>();
+  /** The keys of `live`, to pick from. */
+  readonly positions: number[] = [];
   readonly #held = new Uint8Array(SIZE);
   requested = 0;
   used = 0;
@@ -42,12 +44,16 @@ class Oracle {
     if (span.includes(1)) throw new Error(`${pos} + ${block.size} overlaps a live block`);
     span.fill(1);
     this.live.set(pos, block);
+    this.positions.push(pos);
     this.requested += block.size;
     this.used += block.usable;
     this.peak = Math.max(this.peak, this.used);
   }
 
-  died(pos: number): void {
+  died(index: number): void {
+    const pos = this.positions[index] as number;
+    const last = this.positions.pop() as number;
+    if (last !== pos) this.positions[index] = last;
     const block = this.live.get(pos) as Block;
     this.#held.fill(0, pos - START, pos - START + block.size);
     this.live.delete(pos);
@@ -87,7 +93,7 @@ function orNoMemory(
 }
 
 function step(allocator: Bytes, oracle: Oracle, random: Random): void {
-  const positions = [...oracle.live.keys()];
+  const { positions } = oracle;
   const what = random.below(100);
   const tag = random.below(256);
   if (what < 50 && positions.length < LIVE_MAX) {
@@ -103,7 +109,8 @@ function step(allocator: Bytes, oracle: Oracle, random: Random): void {
     oracle.counts.allocs += 1;
     fill(allocator, pos, tag);
   } else if (positions.length > 0) {
-    const pos = random.pick(positions);
+    const index = random.below(positions.length);
+    const pos = positions[index] as number;
     const block = oracle.live.get(pos) as Block;
     verify(allocator, pos, block.size, block.tag);
     if (what < 60) {
@@ -114,13 +121,13 @@ function step(allocator: Bytes, oracle: Oracle, random: Random): void {
         return;
       }
       verify(allocator, moved, Math.min(size, block.size), block.tag);
-      oracle.died(pos);
+      oracle.died(index);
       oracle.born(moved, { size, align: block.align, usable: allocator.usableSize(moved), tag });
       fill(allocator, moved, tag);
     } else {
       if (random.chance(1, 2)) allocator.dealloc(pos);
       else allocator.dealloc(pos, block.size, block.align);
-      oracle.died(pos);
+      oracle.died(index);
       oracle.counts.frees += 1;
     }
   }
