@@ -43,6 +43,7 @@ impl Ranges {
     /// # Time Complexity
     ///
     /// Logarithmic in the number of ranges.
+    #[cfg(any(feature = "buddy", feature = "tlsf", feature = "slab"))]
     #[inline]
     pub(crate) fn contain(&self, pos: usize) -> bool {
         match self.spans.as_slice() {
@@ -83,6 +84,7 @@ impl Ranges {
 mod tests {
     use super::*;
 
+    #[cfg(any(feature = "buddy", feature = "tlsf", feature = "slab"))]
     #[test]
     fn knows_what_lies_inside() {
         let mut ranges = Ranges::new();

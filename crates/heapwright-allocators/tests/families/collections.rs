@@ -208,7 +208,7 @@ mod nightly {
                     );
                 }
             }
-            assert!(map.iter().map(|(key, _)| key).eq(plain.keys()));
+            assert!(map.keys().eq(plain.keys()));
             let mut queue = VecDeque::new_in(region.clone());
             queue.extend(0..1_000_u16);
             let boxed = std::boxed::Box::new_in(7_u8, region.clone());

@@ -4,9 +4,10 @@
 //! compared when they die. At full size (`HEAPWRIGHT_TORTURE=1`): 16 seeds x 2,000,000 operations a kind.
 
 use heapwright_allocators::{
-    BaseAllocator, BitmapIdAllocator, BitmapPageAllocator, BuddyByteAllocator, ByteAllocator,
-    IdAllocator, PageAllocator, SlabByteAllocator, TlsfByteAllocator,
+    BaseAllocator, BitmapIdAllocator, BitmapPageAllocator, BuddyByteAllocator, IdAllocator,
+    PageAllocator, SlabByteAllocator, TlsfByteAllocator,
 };
+use heapwright_core::ByteFamily;
 use heapwright_testkit::{Generator, Mix, Op, ShadowAllocator, prng, scaled};
 
 use crate::support::{Ours, Pool, Subject, layout};
@@ -44,7 +45,7 @@ impl Block {
     }
 }
 
-fn fuzz_bytes<A: ByteAllocator + Default>(largest: impl Fn(&A) -> usize) {
+fn fuzz_bytes<A: ByteFamily + Default>(regains: bool) {
     let first = prng::seed(0xa1);
     for seed in first..first + scaled(1, 16) as u64 {
         // Small blocks in a crowded pool, then all sizes in one with room.
@@ -56,6 +57,7 @@ fn fuzz_bytes<A: ByteAllocator + Default>(largest: impl Fn(&A) -> usize) {
                 ours.add(pool.start() + offset, size);
                 shadow.add_range(pool.start() + offset, size).unwrap();
             }
+            let largest_at_first = ours.0.largest_free(1);
             let mut generator = Generator::new(seed, mix);
             let mut blocks: Vec<Option<Block>> = Vec::new();
             for step in 0..scaled(20_000, 1_000_000) {
@@ -101,7 +103,7 @@ fn fuzz_bytes<A: ByteAllocator + Default>(largest: impl Fn(&A) -> usize) {
                         ours.0.used_bytes() + ours.0.available_bytes(),
                         shadow.managed_size()
                     );
-                    assert!(largest(&ours.0) <= shadow.largest_gap(1));
+                    assert!(ours.0.largest_free(1) <= shadow.largest_gap(1));
                 }
             }
             for op in generator.drain() {
@@ -113,23 +115,27 @@ fn fuzz_bytes<A: ByteAllocator + Default>(largest: impl Fn(&A) -> usize) {
             }
             assert!(shadow.is_empty());
             assert_eq!(ours.0.used_bytes(), 0);
+            // A7: everything merges again, but for the sets of slabs (SL5).
+            if regains {
+                assert_eq!(ours.0.largest_free(1), largest_at_first);
+            }
         }
     }
 }
 
 #[test]
 fn buddy_withstands_random_operations() {
-    fuzz_bytes(|buddy: &BuddyByteAllocator| buddy.largest_free(1));
+    fuzz_bytes::<BuddyByteAllocator>(true);
 }
 
 #[test]
 fn tlsf_withstands_random_operations() {
-    fuzz_bytes(|tlsf: &TlsfByteAllocator| tlsf.largest_free(1));
+    fuzz_bytes::<TlsfByteAllocator>(true);
 }
 
 #[test]
 fn slab_withstands_random_operations() {
-    fuzz_bytes(|slab: &SlabByteAllocator| slab.largest_free(1));
+    fuzz_bytes::<SlabByteAllocator>(false);
 }
 
 /// What pages and ids have in common here.
