@@ -99,6 +99,38 @@ describe('snapshot', () => {
     expect(taken.maps?.[0]?.cellSize).toBe(64);
   });
 
+  it('of two levels has the sections and the slabs of each CPU', () => {
+    using engine = createAllocator({ kind: 'two-level', size: MiB(1), cpus: 2 });
+    engine.addRegion(MiB(16), MiB(1));
+    const mine = engine.cpu(0).alloc(64);
+    engine.cpu(1).alloc(300);
+    engine.cpu(1).dealloc(mine);
+    engine.allocPages(5);
+    const taken = snapshot(engine, { blocks: true });
+    expectValid(taken);
+    expect(taken.sections).toEqual(engine.managedSections());
+    expect(taken.cpus?.map(({ index }) => index)).toEqual([0, 1]);
+    expect(taken.cpus?.[0]?.classes).toEqual(engine.cpu(0).classes());
+    expect(taken.cpus?.[0]?.classes.map(({ pendingRemote }) => pendingRemote)).toContain(1);
+    engine.adopt(1, 0);
+    expect(snapshot(engine).cpus?.map(({ index }) => index)).toEqual([0]);
+  });
+
+  it('of each level alone', () => {
+    using pages = createAllocator({ kind: 'buddy-pages', size: MiB(1) });
+    pages.allocPages(3);
+    const taken = snapshot(pages);
+    expectValid(taken);
+    expect(taken.sections).toEqual(pages.managedSections());
+    const slabs = createAllocator({ kind: 'slab-cache' });
+    slabs.addSlab(3, MiB(1), 1);
+    slabs.alloc(64);
+    const cache = snapshot(slabs);
+    expectValid(cache);
+    expect(cache.slabClasses).toEqual(slabs.stats().classes);
+    slabs.close();
+  });
+
   it('of ids counts ids', () => {
     using ids = createAllocator({ kind: 'id', start: 0, size: 1000 });
     ids.allocId(5);
@@ -225,6 +257,35 @@ describe('explain', () => {
       'merge: with free neighbors (runs of 1, 2, 4 and 8 pages) into a run of 16 pages',
     ]);
     expect(explain(third, third)).toEqual([]);
+  });
+
+  it('says what CPUs do to each other', () => {
+    using engine = createAllocator({ kind: 'two-level', size: MiB(1), cpus: 2 });
+    let before = snapshot(engine);
+    const after = (step: () => void): string[] => {
+      step();
+      const now = snapshot(engine);
+      const words = explain(before, now);
+      before = now;
+      return words;
+    };
+    let pos = 0;
+    expect(after(() => void (pos = engine.cpu(1).alloc(64)))).toContain(
+      'refill: CPU 1 got 1 new slab for 64 B objects (64 slots)',
+    );
+    expect(after(() => engine.cpu(0).dealloc(pos))).toEqual([
+      'remote free: 1 object of CPU 1 (64 B objects) waits until CPU 1 drains',
+    ]);
+    expect(after(() => void engine.cpu(1).drainRemoteFrees())[0]).toMatch(
+      /^drain: CPU 1 took back 1 object of 64 B/u,
+    );
+    expect(after(() => engine.adopt(1, 0))).toEqual([
+      'adopt: CPU 0 took over 1 slab of 64 B objects',
+      'CPU 1 is gone: its slabs have another owner',
+    ]);
+    expect(after(() => void engine.trim())).toContain(
+      'CPU 0 gave 1 empty slab of 64 B objects back to the pages',
+    );
   });
 });
 

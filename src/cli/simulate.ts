@@ -89,7 +89,8 @@ function titleOf({ kind, start, size, cpus, steps }: Scenario, file: string): st
 /** The lines about one step. */
 export function outcomeLines(outcome: StepOutcome, mapWidth: number): string[] {
   const { index, step, result, refused, words, snapshot } = outcome;
-  const head = step === undefined ? 'start' : `${index}. ${step.text}`;
+  const head =
+    step === undefined ? 'start' : `${index}. ${step.op === 'note' ? 'note' : step.text}`;
   return [
     `${styled('bold', head)}  ${refused ? styled('red', result) : result}`,
     ...words.map((word) => `   ${styled('cyan', '·')} ${word}`),
@@ -135,7 +136,7 @@ function mapLines({ snapshot, touched }: StepOutcome, width: number): string[] {
       lines.push(`│${marked(text.slice(at, at + width), from - at, to - at)}│`);
     }
     lines.push(
-      `0x${map.start.toString(16)}, ${snapshot.unit === 'ids' ? `${countText(unit)} ids` : bytesText(unit)} a letter${hasColor() || from < 0 ? '' : `; the block is at letters ${from + 1} to ${to}`}`,
+      `0x${map.start.toString(16)}, ${snapshot.unit === 'ids' ? `${countText(unit)} ids` : bytesText(unit)} a letter${hasColor() || from < 0 ? '' : `; the block is at ${from + 1 === to ? `letter ${to}` : `letters ${from + 1} to ${to}`}`}`,
     );
   });
   return lines;

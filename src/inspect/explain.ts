@@ -61,14 +61,15 @@ function runs(orders: readonly number[]): string {
 
 function slabChanges(before: Snapshot, after: Snapshot): string[] {
   const words: string[] = [];
+  const gone = (before.cpus ?? []).filter(({ index }) =>
+    after.cpus?.every((cpu) => cpu.index !== index),
+  );
+  const heirs = gone.length > 0;
   for (const { index, classes } of after.cpus ?? []) {
     const old = before.cpus?.find((cpu) => cpu.index === index)?.classes ?? [];
-    classes.forEach((now, i) => words.push(...classWords(old[i], now, `CPU ${index}`)));
+    classes.forEach((now, i) => words.push(...classWords(old[i], now, `CPU ${index}`, heirs)));
   }
-  for (const { index } of before.cpus ?? []) {
-    if (after.cpus?.every((cpu) => cpu.index !== index))
-      words.push(`CPU ${index} is gone: its slabs have another owner`);
-  }
+  for (const { index } of gone) words.push(`CPU ${index} is gone: its slabs have another owner`);
   return words;
 }
 
@@ -76,12 +77,15 @@ function classWords(
   old: SnapshotSlabClass | undefined,
   now: SnapshotSlabClass,
   who: string,
+  inherits: boolean,
 ): string[] {
   if (old === undefined) return [];
   const words: string[] = [];
   const what = `${bytesText(now.objectSize)} objects`;
   const slabs = now.slabs - old.slabs;
-  if (slabs > 0) {
+  if (slabs > 0 && inherits) {
+    words.push(`adopt: ${who} took over ${counted(slabs, 'slab')} of ${what}`);
+  } else if (slabs > 0) {
     words.push(
       `refill: ${who} got ${counted(slabs, 'new slab')} for ${what} (${now.objects - old.objects} slots)`,
     );
