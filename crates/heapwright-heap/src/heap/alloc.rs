@@ -1,13 +1,13 @@
 //! Allocation: from a magazine, from the slabs, from pages; and what is done when memory runs out.
 //!
 //! A request that finds nothing gives this thread's magazines back, drains what others freed, returns
-//! empty slabs to the pages, and tries once more. A small request that no slab can serve then takes whole
+//! empty slabs, those of other threads included, to the pages, and tries once more. A small request that no slab can serve then takes whole
 //! pages, so that the largest free size is a promise: a request of that size is served.
 
 use core::alloc::Layout;
 use std::sync::atomic::Ordering;
 
-use heapwright_two_level::SizeClass;
+use heapwright_two_level::{CpuId, SizeClass};
 
 use super::{Attachment, HeapEngine, HeapError, HeapResult, add, geometry::PAGE_BYTES, get, lock};
 use crate::magazine::Stack;
@@ -167,6 +167,13 @@ impl Attachment {
         self.flush_all()?;
         self.hand_outbox()?;
         self.engine.global.trim(self.cpu());
+        if self.engine.is_shared() {
+            // Others may be idle and sit on what was freed into their slabs.
+            let members = self.engine.read_members();
+            for &slot in members.slots() {
+                self.engine.global.trim(CpuId(slot));
+            }
+        }
         Ok(())
     }
 

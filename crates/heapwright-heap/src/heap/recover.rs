@@ -36,6 +36,11 @@ impl Members {
         self.slots.len()
     }
 
+    /// The slots of these threads.
+    pub(super) fn slots(&self) -> &[u16] {
+        &self.slots
+    }
+
     /// Whether at most one thread is attached.
     pub(super) fn is_alone(&self) -> bool {
         self.slots.len() <= 1

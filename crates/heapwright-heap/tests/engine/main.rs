@@ -1,7 +1,11 @@
 //! The engine of the `Heap`, driven as JavaScript drives it: `script.rs` is the fast path in Rust.
 
+mod batches;
+mod damage;
+mod lifecycle;
 mod script;
 mod shadow;
+mod threads;
 
 use heapwright_heap::heap::{Attachment, HeapConfig, HeapEngine};
 use heapwright_heap::registry;
