@@ -48,6 +48,7 @@ export type {
   SnapshotSizes,
   SnapshotSlabClass,
 } from './src/inspect/snapshot.ts';
+export { toBuddyinfo, toSlabinfo } from './src/inspect/kernel-text.ts';
 export { renderReport } from './src/inspect/html.ts';
 export type { ReportParts } from './src/inspect/html.ts';
 export { GlobalAllocator } from './src/two-level.ts';

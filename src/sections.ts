@@ -43,10 +43,18 @@ export interface RegionPlace {
   physStart?: number;
 }
 
+/** The totals that the native classes keep at hand: those of bytes, or those of pages. */
+type Totals = Partial<
+  Record<
+    'totalBytes' | 'usedBytes' | 'availableBytes' | 'totalPages' | 'usedPages' | 'availablePages',
+    number
+  >
+>;
+
 /** A native allocator whose ranges have physical addresses. */
 export class SectionOwner implements NativeMemory {
   readonly handle: number;
-  readonly #owner: NativeMemory;
+  readonly #owner: NativeMemory & Totals;
   #physStart: number | undefined;
 
   constructor(owner: NativeMemory) {
@@ -80,6 +88,30 @@ export class SectionOwner implements NativeMemory {
     ctl[3] = this.#physStart ?? start;
     ctl[5] = first;
     raw.regionAdd();
+  }
+
+  get totalBytes(): number | undefined {
+    return this.#owner.totalBytes;
+  }
+
+  get usedBytes(): number | undefined {
+    return this.#owner.usedBytes;
+  }
+
+  get availableBytes(): number | undefined {
+    return this.#owner.availableBytes;
+  }
+
+  get totalPages(): number | undefined {
+    return this.#owner.totalPages;
+  }
+
+  get usedPages(): number | undefined {
+    return this.#owner.usedPages;
+  }
+
+  get availablePages(): number | undefined {
+    return this.#owner.availablePages;
   }
 
   close(): void {
