@@ -266,8 +266,14 @@ pub(crate) fn free_many(environment: &Environment, positions: Numbers) -> Answer
         control.set(1, p);
         Refusal::NotAllocated
     };
-    let mut blocks = Vec::with_capacity(positions.length());
-    for index in 0..positions.length() {
+    let count = positions.length();
+    let mut blocks = Vec::new();
+    blocks.try_reserve_exact(count).map_err(|_| Refusal::NoMemory {
+        requested: number(count),
+        largest_free: 0.0,
+        errno: 12,
+    })?;
+    for index in 0..count {
         let p = positions.get(index);
         blocks.push(integer(p).map_err(|_| blame(p))?);
     }

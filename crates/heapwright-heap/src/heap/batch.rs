@@ -63,9 +63,14 @@ impl Attachment {
     /// # Errors
     ///
     /// The first that is not the start of a live block, or is there for the second time, with
-    /// [`HeapError::NotAllocated`]; none was freed then. Without a block: closed, poisoned.
+    /// [`HeapError::NotAllocated`]; none was freed then. Without a block: closed, poisoned, and
+    /// [`HeapError::NoMemory`] for a list of them.
     pub fn free_many(&self, blocks: &[usize]) -> Result<(), (HeapError, Option<usize>)> {
         let engine = self.enter().map_err(|error| (error, None))?;
+        let mut slots = Vec::new();
+        if slots.try_reserve_exact(blocks.len()).is_err() {
+            return Err((self.no_memory(size_of_val(blocks)), None));
+        }
         let _members = engine.is_shared().then(|| engine.read_members());
         let claim = |&p: &usize| engine.is_place(p) && engine.state.claim(&engine.meta, p);
         if let Some(bad) = blocks.iter().position(|p| !claim(p)) {
@@ -73,15 +78,14 @@ impl Attachment {
             blocks[..bad].iter().for_each(|&p| engine.state.set_live(&engine.meta, p));
             return Err((HeapError::NotAllocated, Some(blocks[bad])));
         }
-        self.give_many(blocks).map_err(|error| (error, None))?;
+        self.give_many(blocks, slots).map_err(|error| (error, None))?;
         engine.high_water(self.slot());
         Ok(())
     }
 
-    /// Hands dead blocks back, slots in one go.
-    fn give_many(&self, blocks: &[usize]) -> HeapResult {
+    /// Hands dead blocks back, slots in one go. There is room for all of them in `slots`.
+    fn give_many(&self, blocks: &[usize], mut slots: Vec<usize>) -> HeapResult {
         let engine = &*self.engine;
-        let mut slots = Vec::with_capacity(blocks.len());
         let mut bytes = 0;
         for &p in blocks {
             match engine.global.slab_at(p) {
