@@ -307,6 +307,11 @@ describe('Histogram', () => {
         exact / 32 + 0.5,
       );
     }
+    const quickest = values.slice(0, 18_000).reduce((sum, value) => sum + value, 0) / 18_000;
+    expect(Math.abs(histogram.meanOfQuickest(0.9) - quickest)).toBeLessThanOrEqual(
+      quickest / 32 + 0.5,
+    );
+    expect(new Histogram().meanOfQuickest(0.9)).toBe(0);
     expect(histogram.max).toBe(values.at(-1));
     expect(histogram.buckets().reduce((sum, [, count]) => sum + count, 0)).toBe(values.length);
   });

@@ -2,7 +2,8 @@
  * @file What one should conclude from a set of replays, in plain words.
  *
  * Only what the figures say: who was fastest and by how much, who needed the smallest range, who could
- * not serve a request, and which slowness is known and why. Means over traces are geometric, of ratios
+ * not serve a request, and which slowness is known and why. Speed is the mean without the slowest call
+ * in a thousand: those are mostly the machine's doing. Means over traces are geometric, of ratios
  * to the best kind of the same trace, so that a long trace does not outweigh a short one.
  */
 import type { ReplayReport } from '../trace/replay.ts';
@@ -36,6 +37,11 @@ export function verdict(reports: readonly ReplayReport[]): string[] {
   const groups = byTrace(reports);
   for (const [name, group] of groups) lines.push(...verdictOfTrace(name, group));
   if (groups.size > 1) lines.push(...verdictOverall(groups));
+  if (reports.some(isServed)) {
+    lines.push(
+      'Speeds are means without the slowest call in a thousand; the table shows all of them.',
+    );
+  }
   for (const [kind, text] of Object.entries(KNOWN)) {
     if (reports.some((report) => report.kind === kind)) lines.push(text);
   }
@@ -46,19 +52,24 @@ function isServed(report: ReplayReport): boolean {
   return report.failures === 0 && report.complete && report.calls > 0;
 }
 
+/** What kinds are ranked by: the mean that a busy machine does not change. */
+function speedOf({ nsTrimmed, nsPerEvent }: ReplayReport): number {
+  return nsTrimmed ?? nsPerEvent;
+}
+
 function verdictOfTrace(name: string, group: readonly ReplayReport[]): string[] {
   const lines: string[] = [];
   const served = group.filter(isServed);
-  const fastest = minBy(served, ({ nsPerEvent }) => nsPerEvent);
+  const fastest = minBy(served, speedOf);
   const densest = minBy(served, ({ peakSpan }) => peakSpan);
   if (fastest !== undefined && densest !== undefined) {
-    const slowest = minBy(served, ({ nsPerEvent }) => -nsPerEvent);
+    const slowest = minBy(served, (report) => -speedOf(report));
     const speed =
       slowest === undefined || slowest === fastest
         ? ''
-        : `, ${timesText(slowest.nsPerEvent / fastest.nsPerEvent)} as fast as ${slowest.kind}`;
+        : `, ${timesText(speedOf(slowest) / speedOf(fastest))} as fast as ${slowest.kind}`;
     lines.push(
-      `${name}: ${fastest.kind} was fastest (${nsText(fastest.nsPerEvent)} an event${speed}); ` +
+      `${name}: ${fastest.kind} was fastest (${nsText(speedOf(fastest))} a call${speed}); ` +
         `${densest.kind} needed the smallest range (${bytesText(densest.peakSpan)} for ${bytesText(densest.peakRequested)} asked for at the peak).`,
     );
   }
@@ -88,9 +99,9 @@ function verdictOverall(groups: ReadonlyMap<string, readonly ReplayReport[]>): s
       const served = group.filter(isServed);
       const report = served.find((candidate) => candidate.kind === kind);
       if (report === undefined) continue;
-      const bestTime = Math.min(...served.map(({ nsPerEvent }) => nsPerEvent));
+      const bestTime = Math.min(...served.map(speedOf));
       const bestSpan = Math.min(...served.map(({ peakSpan }) => peakSpan));
-      time += Math.log(Math.max(report.nsPerEvent, 0.1) / Math.max(bestTime, 0.1));
+      time += Math.log(Math.max(speedOf(report), 0.1) / Math.max(bestTime, 0.1));
       span += Math.log(report.peakSpan / bestSpan);
       traces++;
     }
@@ -107,7 +118,7 @@ function verdictOverall(groups: ReadonlyMap<string, readonly ReplayReport[]>): s
     .toSorted((a, b) => a.span - b.span)
     .map(({ kind, span }) => `${kind} ${span.toFixed(2)}x`);
   return [
-    `Over all ${groups.size} traces, time per event beside the fastest of each trace: ${times.join(', ')}.`,
+    `Over all ${groups.size} traces, time per call beside the fastest of each trace: ${times.join(', ')}.`,
     `Over all ${groups.size} traces, range needed beside the smallest of each trace: ${spans.join(', ')}.`,
   ];
 }
