@@ -364,6 +364,19 @@ describe('heapwright snapshot and report', () => {
     );
   });
 
+  it('speaks as the kernel does', () => {
+    const text = (format: string): string =>
+      run(['snapshot', 'cc1', '--kind', 'two-level', '--text', format]).stdout;
+    expect(text('buddyinfo')).toMatch(/^Node 0, zone +\w+( +\d+){11,}/u);
+    expect(text('slabinfo')).toMatch(/^slabinfo - version: 2\.1\n/u);
+    expect(text('pagetypeinfo')).toMatch(/^Page block order: 9\n/u);
+    const { status, stderr } = run(['snapshot', 'cc1', '--text', 'buddyinfo']);
+    expect([status, stderr]).toEqual([
+      2,
+      expect.stringMatching(/buddyinfo cannot be made of kind 'tlsf'/u),
+    ]);
+  });
+
   it('reads back what replay wrote, and refuses what was tampered with', () => {
     run(['replay', 'cc1', '--kind', 'tlsf', '--repeat', '1', '--json', 'one.json']);
     const text = readFileSync(path.join(folder, 'one.json'), 'utf8');

@@ -21,7 +21,13 @@ const env = { ...process.env, XDG_RUNTIME_DIR: folder, TERM: 'xterm-256color', N
 
 const browser = await chromium.launch({
   executablePath: process.env.HEAPWRIGHT_CHROMIUM ?? '/usr/bin/chromium',
-  args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-sync'],
+  args: [
+    '--no-sandbox',
+    '--disable-gpu',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-sync',
+  ],
 });
 
 /** Takes a picture of what `selector` shows, and says how large the file is. */
@@ -30,7 +36,8 @@ async function shoot(page, selector, name) {
   await page.locator(selector).screenshot({ path: file });
   const { size } = statSync(file);
   console.log(`${name}.png: ${size} bytes`);
-  if (size > PICTURE_BYTES_MAX) throw new Error(`${name}.png is larger than ${PICTURE_BYTES_MAX} bytes`);
+  if (size > PICTURE_BYTES_MAX)
+    throw new Error(`${name}.png is larger than ${PICTURE_BYTES_MAX} bytes`);
 }
 
 /** The text of a terminal as a picture of one. */
@@ -48,7 +55,17 @@ async function shootTerminal(text, name) {
 async function screenOf(command, keys, columns, rows) {
   const tmux = (...args) =>
     execFileSync('tmux', ['-S', path.join(folder, 'tmux'), ...args], { encoding: 'utf8', env });
-  tmux('-f', '/dev/null', 'new-session', '-d', '-x', String(columns), '-y', String(rows), `${command}; sleep 60`);
+  tmux(
+    '-f',
+    '/dev/null',
+    'new-session',
+    '-d',
+    '-x',
+    String(columns),
+    '-y',
+    String(rows),
+    `${command}; sleep 60`,
+  );
   await wait(1500);
   for (const key of keys) {
     tmux('send-keys', key);
@@ -62,8 +79,15 @@ async function screenOf(command, keys, columns, rows) {
 try {
   const command = `${process.execPath} ${main}`;
   const report = path.join(folder, 'report.html');
-  const replayed = execFileSync(process.execPath, [main, 'replay', 'cc1', 'sqlite', '--report', report], { encoding: 'utf8', env });
-  await shootTerminal(`$ heapwright replay cc1 sqlite\n${replayed.split('\nThe report')[0]}`, 'replay');
+  const replayed = execFileSync(
+    process.execPath,
+    [main, 'replay', 'cc1', 'sqlite', '--report', report],
+    { encoding: 'utf8', env },
+  );
+  await shootTerminal(
+    `$ heapwright replay cc1 sqlite\n${replayed.split('\nThe report')[0]}`,
+    'replay',
+  );
 
   const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
   await page.goto(pathToFileURL(report).href);
@@ -71,15 +95,23 @@ try {
   await shoot(page, 'section[aria-labelledby="table-title"]', 'report-table');
   await page.selectOption('#trace', { label: 'sqlite' });
   await shoot(page, '.grid', 'report-charts');
-  await page.locator('#frame').fill('24');
+  await page.locator('#frame').fill('40');
   await shoot(page, '#maps', 'report-maps');
   await page.close();
 
   const scenario = path.join(root, 'examples/scenarios/remote-free.sim');
-  const screen = await screenOf(`cd ${root} && ${command} simulate ${path.relative(root, scenario)} --step`, ['n', 'n', 'n', 'n'], 110, 22);
+  const screen = await screenOf(
+    `cd ${root} && ${command} simulate ${path.relative(root, scenario)} --step`,
+    ['n', 'n', 'n', 'n'],
+    110,
+    22,
+  );
   await shootTerminal(screen, 'simulate');
 
-  const service = spawn(process.execPath, [path.join(root, 'scripts/doc-pictures-service.mjs')], { env: { ...env, HEAPWRIGHT_PUBLISH: '1' }, stdio: 'ignore' });
+  const service = spawn(process.execPath, [path.join(root, 'scripts/doc-pictures-service.mjs')], {
+    env: { ...env, HEAPWRIGHT_PUBLISH: '1' },
+    stdio: 'ignore',
+  });
   await wait(1500);
   const top = await screenOf(`${command} top`, [], 110, 24);
   service.kill();

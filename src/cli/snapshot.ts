@@ -1,6 +1,7 @@
 /**
  * @file `heapwright snapshot`: the state of an allocator in the middle of a trace.
  */
+import { toBuddyinfo, toSlabinfo } from '../inspect/kernel-text.ts';
 import { toPagetypeinfo } from '../inspect/pagetypeinfo.ts';
 import { snapshot } from '../inspect/snapshot.ts';
 import type { Snapshot } from '../inspect/snapshot.ts';
@@ -17,7 +18,9 @@ import { readTraceFile } from './trace-files.ts';
 
 /** Texts in formats that people know. */
 const TEXTS: Readonly<Record<string, (taken: Snapshot) => string>> = {
+  buddyinfo: toBuddyinfo,
   pagetypeinfo: toPagetypeinfo,
+  slabinfo: toSlabinfo,
 };
 
 export const snapshotCommand: Command = {
@@ -48,11 +51,15 @@ reads. --text gives it as the kernel would.`,
       type: 'string',
       value: 'FORMAT',
       choices: Object.keys(TEXTS),
-      summary: 'Kernel text instead; needs a kind with pages, like two-level',
+      summary: 'Kernel text instead; needs a kind with pages and slabs, like two-level',
     },
   },
   examples: [
     ['heapwright snapshot sqlite --at 50%', 'tlsf in the middle of the trace.'],
+    [
+      'heapwright snapshot sqlite --kind two-level --text slabinfo',
+      'Slabs as /proc/slabinfo shows them.',
+    ],
     [
       'heapwright snapshot jq --kind slab --blocks --json jq.json && heapwright report jq.json',
       'A page with every block.',
@@ -83,12 +90,22 @@ function runSnapshot(values: OptionValues, operands: readonly string[]): number 
     const { failures } = replay(firstEvents(trace, events), target);
     const taken = snapshot(target, { blocks: values['blocks'] === true });
     if (typeof json === 'string') putJson(taken, json);
-    else if (format !== undefined) print((TEXTS[format] as (taken: Snapshot) => string)(taken));
+    else if (format !== undefined) print(kernelText(taken, format));
     else print(describe(taken, events, failures));
   } finally {
     target.close();
   }
   return 0;
+}
+
+function kernelText(taken: Snapshot, format: string): string {
+  try {
+    return (TEXTS[format] as (taken: Snapshot) => string)(taken);
+  } catch (error) {
+    throw usageError(
+      `${format} cannot be made of kind '${taken.kind}': ${(error as Error).message}`,
+    );
+  }
 }
 
 function pointOf(text: string, events: number): number {
