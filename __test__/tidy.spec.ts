@@ -159,8 +159,6 @@ describe('crates', () => {
 describe('unsafe', () => {
   const users = filesWhere(sourceRust, (text) => /\bunsafe\s*(\{|impl\b)/.test(bareRust(text)));
 
-  const listed = existsSync(join(root, 'ARCHITECTURE.md'));
-
   it('is looked for where it is', () => {
     expect(users).toContain('crates/heapwright-region/src/os/unix.rs');
     expect(bareRust('unsafe {} // unsafe {\n"unsafe {"; \'"\'; unsafe {}')).toMatch(
@@ -168,7 +166,7 @@ describe('unsafe', () => {
     );
   });
 
-  it.runIf(listed)('lives only where ARCHITECTURE.md lists it', () => {
+  it('lives only where ARCHITECTURE.md lists it', () => {
     const places = placesOfUnsafe();
     expect(places).not.toEqual([]);
     const strays = users.filter(
@@ -177,7 +175,7 @@ describe('unsafe', () => {
     expect(strays).toEqual([]);
   });
 
-  it.runIf(listed)('still lives at every place of the list', () => {
+  it('still lives at every place of the list', () => {
     const empty = placesOfUnsafe().filter(
       (place) => !users.some((path) => path === place || path.startsWith(`${place}/`)),
     );
