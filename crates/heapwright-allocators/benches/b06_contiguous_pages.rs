@@ -5,7 +5,7 @@
 //! was met, its free. In the rows marked *churn* a page at random is freed and taken again before every
 //! request, on both sides, so that our index has something to bring up to date.
 //!
-//! Both sides run in this process, in turns, and the least time of seven turns counts; only the ratio
+//! Both sides run in this process, in turns, and the least time of 21 short turns counts; only the ratio
 //! means anything. Targets: at most 0.001 where a contiguous request meets a checkerboard, at most 2
 //! elsewhere. It does not show: maps of other sizes, several threads.
 //!
@@ -28,8 +28,8 @@ use heapwright_testkit::Prng;
 const PAGE: usize = 4096;
 const COUNT: usize = BitAlloc1M::CAP;
 const BASE: usize = 1 << 30;
-const TURNS: usize = 7;
-const TURN_NS_MIN: u128 = 3_000_000;
+const TURNS: usize = 21;
+const TURN_NS_MIN: u128 = 1_000_000;
 
 #[derive(Clone, Copy, PartialEq)]
 enum State {
