@@ -128,16 +128,26 @@ class EventLog {
 type Method = (...args: never[]) => unknown;
 type Methods = Record<string, Method>;
 
+/** The methods of one object that stand before its own while a recording runs. */
+interface Override {
+  readonly owner: Methods;
+  /** Makes the methods from those that are there at that moment. */
+  readonly make: () => Methods;
+  /** What was there, in order; undefined where it was the class's. */
+  before: [name: string, own: Method | undefined][];
+}
+
 /**
- * What a recorder needs to know of its target.
+ * One recording: which objects are overridden, and the log.
  *
- * Wrapped methods may call each other inside the target (a realloc that allocates); `depth` is above 0 then,
- * and only the outermost call is written down.
+ * Overridden methods may call each other inside the target (a realloc that allocates); then only the
+ * outermost call is written down.
  */
 class Recorder implements Recording {
   readonly #log: EventLog;
-  readonly #owners: { owner: Methods; names: string[] }[] = [];
+  readonly #overrides: Override[] = [];
   readonly #target: object;
+  readonly #ends: (() => void)[] = [];
   #inside = false;
   #trace: Trace | undefined;
 
@@ -148,10 +158,8 @@ class Recorder implements Recording {
 
   stop(): Trace {
     if (this.#trace === undefined) {
-      for (const { owner, names } of this.#owners.toReversed()) {
-        // V8 undoes the addition of a property only if it was the last one added.
-        for (const name of names.toReversed()) delete owner[name];
-      }
+      for (const end of this.#ends.toReversed()) end();
+      for (const override of this.#overrides.toReversed()) takeOff(override);
       recorded.delete(this.#target);
       this.#trace = readTrace(this.#log.encode());
     }
@@ -163,16 +171,34 @@ class Recorder implements Recording {
   }
 
   /** Gives `owner` methods of its own that stand before those it has. */
-  override(owner: object, overrides: Methods): void {
-    const own = owner as Methods;
-    const names = Object.keys(overrides).filter((name) => typeof own[name] === 'function');
-    for (const name of names) own[name] = overrides[name] as Method;
-    this.#owners.push({ owner: own, names });
+  override(owner: object, make: () => Methods): void {
+    const override: Override = { owner: owner as Methods, make, before: [] };
+    this.#overrides.push(override);
+    putOn(override);
+  }
+
+  /**
+   * Does `step` with the target as it was, then overrides what is there afterwards: for a Heap that
+   * changes its own methods when it becomes shared.
+   */
+  aside<T>(step: () => T): T {
+    for (const override of this.#overrides.toReversed()) takeOff(override);
+    try {
+      return step();
+    } finally {
+      for (const override of this.#overrides) putOn(override);
+    }
+  }
+
+  /** Something else to put on now and to take off at the end. */
+  onEnds(putOnNow: () => void, takeOffAtEnd: () => void): void {
+    putOnNow();
+    this.#ends.push(takeOffAtEnd);
   }
 
   /** Is `owner` recorded already? */
   has(owner: object): boolean {
-    return this.#owners.some((known) => known.owner === owner);
+    return this.#overrides.some((known) => known.owner === owner);
   }
 
   /** The methods that allocate and free single blocks, for `owner` (the target, a pool or a CPU). */
@@ -301,6 +327,25 @@ class Recorder implements Recording {
   }
 }
 
+function putOn(override: Override): void {
+  const { owner, make } = override;
+  const methods = make();
+  const names = Object.keys(methods).filter((name) => typeof owner[name] === 'function');
+  override.before = names.map((name) => [
+    name,
+    Object.hasOwn(owner, name) ? owner[name] : undefined,
+  ]);
+  for (const name of names) owner[name] = methods[name] as Method;
+}
+
+function takeOff({ owner, before }: Override): void {
+  // V8 gives an object its old shape back only if what was added last is deleted first.
+  for (const [name, own] of before.toReversed()) {
+    if (own === undefined) delete owner[name];
+    else owner[name] = own;
+  }
+}
+
 const recorded = new WeakSet<object>();
 
 /**
@@ -334,43 +379,60 @@ const BYTE_GRANULE_BITS = 3;
 
 function recordHeap(heap: Methods): Recorder {
   const recorder = new Recorder(heap, new EventLog(0, HEAP_GRANULE_BITS));
-  recorder.override(heap, {
+  const recordPool = (pool: Methods): void => {
+    const { size } = pool as unknown as { size: number };
+    recorder.override(pool, () => {
+      const { alloc, free } = recorder.singles(pool, 'free', size);
+      return { alloc, free } as Methods;
+    });
+  };
+  recorder.override(heap, () => ({
     ...recorder.singles(heap, 'free'),
     ...recorder.batches(heap, 'freeMany'),
-    ...recorder.makers(heap, 'pool', (pool) => {
-      const { size } = pool as unknown as { size: number };
-      const { alloc, free } = recorder.singles(pool, 'free', size);
-      recorder.override(pool, { alloc, free } as Methods);
-    }),
-  });
+    ...recorder.makers(heap, 'pool', recordPool),
+  }));
+  recordSharing(heap, recorder);
   return recorder;
 }
 
+/**
+ * The first reading of `handle` makes a Heap shared, which replaces its own `alloc` and `free` and those of
+ * its pools. It is let do so on the heap as it was, and what it put there is overridden again.
+ */
+function recordSharing(heap: Methods, recorder: Recorder): void {
+  const prototype = Object.getPrototypeOf(heap) as object;
+  const getter = Object.getOwnPropertyDescriptor(prototype, 'handle')?.get;
+  if (getter === undefined) return;
+  const define = (): void => {
+    Object.defineProperty(heap, 'handle', {
+      configurable: true,
+      get: () => recorder.aside(() => getter.call(heap) as unknown),
+    });
+  };
+  recorder.onEnds(define, () => delete (heap as { handle?: unknown }).handle);
+}
+
 function recordBytes(allocator: Methods): Recorder {
-  const { ranges, pageSize } = allocator as unknown as {
+  const { ranges = [], pageSize = 4096 } = allocator as unknown as {
     ranges?: readonly { start: number }[];
     pageSize?: number;
   };
-  const origin = (ranges ?? []).reduce(
-    (low, { start }) => Math.min(low, start),
-    Number.MAX_SAFE_INTEGER,
-  );
-  const recorder = new Recorder(
-    allocator,
-    new EventLog(ranges?.length ? origin : 0, BYTE_GRANULE_BITS),
-  );
-  recorder.override(allocator, {
+  const lowest = ranges.reduce((low, { start }) => Math.min(low, start), Number.MAX_SAFE_INTEGER);
+  const origin = ranges.length === 0 ? 0 : lowest;
+  const recorder = new Recorder(allocator, new EventLog(origin, BYTE_GRANULE_BITS));
+  const recordCpu = (cpu: Methods): void => {
+    recorder.override(cpu, () => {
+      const { alloc, dealloc } = recorder.singles(cpu, 'dealloc');
+      return { alloc, dealloc } as Methods;
+    });
+  };
+  const hasPages = typeof allocator['allocPages'] === 'function';
+  const hasCpus = typeof allocator['cpu'] === 'function';
+  recorder.override(allocator, () => ({
     ...recorder.singles(allocator, 'dealloc'),
     ...recorder.batches(allocator, 'deallocMany'),
-    ...(typeof allocator['allocPages'] === 'function'
-      ? recorder.pages(allocator, pageSize ?? 4096)
-      : {}),
-    ...(typeof allocator['cpu'] === 'function'
-      ? recorder.makers(allocator, 'cpu', (cpu) => {
-          const { alloc, dealloc } = recorder.singles(cpu, 'dealloc');
-          recorder.override(cpu, { alloc, dealloc } as Methods);
-        })
-      : {}),
-  });
+    ...(hasPages ? recorder.pages(allocator, pageSize) : {}),
+    ...(hasCpus ? recorder.makers(allocator, 'cpu', recordCpu) : {}),
+  }));
   return recorder;
 }
