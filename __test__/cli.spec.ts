@@ -537,7 +537,7 @@ describe('heapwright top', () => {
       // A name from another process brings no escape sequence into this terminal.
       expect(stdout).toContain('cache?[31m [');
       expect(stdout).not.toContain('\u001B');
-      expect(stdout).toMatch(/64 B +60 +1 +3\.75 KiB +256 B\n +128 B +4 +1/u);
+      expect(stdout).toMatch(/64 B +60 +1 +3\.75 KiB +256\n +128 B +4 +1/u);
       expect(run(['top', '--once', '--sort', 'size']).stdout).toMatch(/128 B +4 +1.*\n +64 B +60/u);
       const [first] = json<{ pid: number; heaps: { blocks: number }[] }[]>(['top', String(pid)]);
       expect([first?.pid, first?.heaps[0]?.blocks]).toEqual([pid, 64]);

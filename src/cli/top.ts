@@ -232,7 +232,7 @@ function heapLines(heap: Readonly<Record<string, unknown>>, sort: Sort): string[
         ]),
     ...order.map(
       (row) =>
-        `    ${bytesText(row.size).padStart(10)} ${countText(row.blocks).padStart(12)} ${countText(row.slabs).padStart(8)} ${bytesText(row.blocks * row.size).padStart(10)} ${bytesText(row.cached).padStart(10)}`,
+        `    ${bytesText(row.size).padStart(10)} ${countText(row.blocks).padStart(12)} ${countText(row.slabs).padStart(8)} ${bytesText(row.blocks * row.size).padStart(10)} ${countText(row.cached).padStart(10)}`,
     ),
   ];
 }
