@@ -373,13 +373,80 @@ describe('renderReport', () => {
     expect(codeOf(() => renderReport(undefined as never))).toBe('ERR_INVALID_ARG_TYPE');
     expect(codeOf(() => renderReport({ reports: 7 } as never))).toBe('ERR_INVALID_ARG_TYPE');
     expect(codeOf(() => renderReport({ report: [] } as never))).toBe('ERR_INVALID_PARAM');
-    expect(codeOf(() => renderReport({ reports: [null] } as never))).toBe('ERR_INVALID_ARG_TYPE');
+    expect(codeOf(() => renderReport({ reports: [null] } as never))).toBe('ERR_INVALID_PARAM');
     expect(codeOf(() => renderReport({ reports: [{ ...report, p50: 'fast' }] } as never))).toBe(
       'ERR_INVALID_PARAM',
     );
     expect(codeOf(() => renderReport({ snapshots: [{}] } as never))).toBe('ERR_INVALID_PARAM');
     expect(codeOf(() => renderReport({ title: 7 } as never))).toBe('ERR_INVALID_ARG_TYPE');
     expect(renderReport({})).toContain('There is nothing in this report.');
+  });
+});
+
+/** Every place in `value` that can be changed, as a function that changes it. */
+function places(value: unknown, found: ((to: unknown) => void)[] = []): ((to: unknown) => void)[] {
+  if (typeof value !== 'object' || value === null) return found;
+  for (const key of Object.keys(value)) {
+    found.push((to) => {
+      (value as Record<string, unknown>)[key] = to;
+    });
+    places((value as Record<string, unknown>)[key], found);
+  }
+  return found;
+}
+
+describe('renderReport of hostile parts', () => {
+  const HOSTILE = [
+    null,
+    undefined,
+    -1,
+    0,
+    0.5,
+    Number.NaN,
+    Infinity,
+    2 ** 60,
+    '',
+    '<b>',
+    [],
+    {},
+    [[]],
+    true,
+    'f'.repeat(70_000),
+  ];
+
+  it('answers every mutation with a page or a typed error that names the place', () => {
+    const rounds = process.env['HEAPWRIGHT_TORTURE'] === '1' ? 10_000 : 600;
+    const below = random(SEED);
+    using engine = createAllocator({ kind: 'two-level', size: MiB(1), cpus: 2 });
+    engine.alloc(100);
+    const trace = readTrace(readFileSync(new URL('../traces/git-log.hwt.gz', import.meta.url)));
+    using tlsf = createAllocator({ kind: 'tlsf', size: MiB(16) });
+    const report = replay(trace, tlsf, { sampleEvery: 9000, mapFrames: 2 });
+    const whole = JSON.stringify({
+      reports: [report, report],
+      snapshots: [snapshot(engine, { blocks: true })],
+    });
+    let refused = 0;
+    for (let round = 0; round < rounds; round++) {
+      const parts = JSON.parse(whole) as Parameters<typeof renderReport>[0];
+      const all = places(parts);
+      for (let i = below(3); i >= 0; i--)
+        (all[below(all.length)] as (to: unknown) => void)(HOSTILE[below(HOSTILE.length)]);
+      let message = '';
+      let html = '';
+      try {
+        html = renderReport(parts);
+      } catch (error) {
+        refused++;
+        const { code } = error as { code?: string };
+        message = `${code}: ${(error as Error).message}`;
+      }
+      expect(message, `seed ${SEED}, round ${round}`).toMatch(
+        /^$|^ERR_INVALID_(?:PARAM|ARG_TYPE): parts/u,
+      );
+      expect(html).not.toContain('<b>');
+    }
+    expect(refused).toBeGreaterThan(rounds / 3);
   });
 });
 
@@ -553,6 +620,53 @@ describe('the report in a browser', () => {
       expect(reached).toContain(id);
     expect(said).toEqual([]);
     await page.context().close();
+  });
+
+  it('draws a report that says only what it must', async () => {
+    const [
+      {
+        kind,
+        events,
+        failures,
+        seconds,
+        nsPerEvent,
+        p50,
+        p99,
+        p999,
+        max,
+        peakRequested,
+        peakUsed,
+        peakSpan,
+      },
+    ] = reports as [ReplayReport];
+    const least = {
+      kind,
+      events,
+      failures,
+      seconds,
+      nsPerEvent,
+      p50,
+      p99,
+      p999,
+      max,
+      peakRequested,
+      peakUsed,
+      peakSpan,
+    };
+    const bare = path.join(folder, 'bare.html');
+    for (const samples of [[], [{ event: 5, requested: 1, used: 2, span: 3, largestFree: 4 }]]) {
+      writeFileSync(
+        bare,
+        renderReport({ reports: [{ ...least, samples } as unknown as ReplayReport] }),
+      );
+      const page = await browser.newPage();
+      page.on('pageerror', (error) => said.push(error.message));
+      await page.goto(pathToFileURL(bare).href);
+      await page.waitForFunction('document.documentElement.dataset.ready');
+      expect(await page.evaluate('document.documentElement.dataset.ready')).toBe('true');
+      expect(said).toEqual([]);
+      await page.close();
+    }
   });
 
   it('runs no script but its own', async () => {

@@ -17,11 +17,12 @@
 import { createHash } from 'node:crypto';
 import { deflateRawSync } from 'node:zlib';
 
-import { failure, invalidType } from '../errors.ts';
+import { invalidType } from '../errors.ts';
 import { copyOptions } from '../options.ts';
 import type { ReplayReport } from '../trace/replay.ts';
 import { REPORT_CSS, REPORT_JS, UPLOT_CSS, UPLOT_JS, UPLOT_NOTICE } from './page-assets.ts';
 import { REPORT_COLUMNS, REPORT_LEGEND, reportCells } from './report-table.ts';
+import { REPORT_SHAPE, SNAPSHOT_SHAPE } from './shape.ts';
 import type { Snapshot } from './snapshot.ts';
 import { bytesText, countText, shareText } from './text.ts';
 import { byTrace, verdict } from './verdict.ts';
@@ -65,8 +66,8 @@ export function renderReport(parts: ReportParts): string {
   }
   const reports = listOf<ReplayReport>(someReports, 'parts.reports');
   const snapshots = listOf<Snapshot>(someSnapshots, 'parts.snapshots');
-  reports.forEach(checkReport);
-  snapshots.forEach(checkSnapshot);
+  reports.forEach((report, index) => REPORT_SHAPE(report, `parts.reports[${index}]`));
+  snapshots.forEach((taken, index) => SNAPSHOT_SHAPE(taken, `parts.snapshots[${index}]`));
   return page(title ?? 'heapwright report', reports, snapshots);
 }
 
@@ -74,48 +75,6 @@ function listOf<T>(value: unknown, name: string): readonly T[] {
   if (value === undefined) return [];
   if (!Array.isArray(value)) throw invalidType(name, 'an array', value);
   return value as T[];
-}
-
-const REPORT_NUMBERS = [
-  'events',
-  'failures',
-  'seconds',
-  'nsPerEvent',
-  'p50',
-  'p99',
-  'p999',
-  'max',
-  'peakRequested',
-  'peakUsed',
-  'peakSpan',
-] as const;
-
-function checkReport(report: ReplayReport, index: number): void {
-  const name = `parts.reports[${index}]`;
-  if (typeof report !== 'object' || report === null)
-    throw invalidType(name, 'a ReplayReport', report);
-  if (typeof report.kind !== 'string') throw lacks(name, 'kind', 'a string');
-  for (const key of REPORT_NUMBERS) {
-    if (!Number.isFinite(report[key])) throw lacks(name, key, 'a finite number');
-  }
-  if (!Array.isArray(report.samples)) throw lacks(name, 'samples', 'an array');
-}
-
-function checkSnapshot(snapshot: Snapshot, index: number): void {
-  const name = `parts.snapshots[${index}]`;
-  if (typeof snapshot !== 'object' || snapshot === null)
-    throw invalidType(name, 'a Snapshot', snapshot);
-  if (snapshot.schema !== 'heapwright/snapshot/1') {
-    throw lacks(name, 'schema', '"heapwright/snapshot/1"');
-  }
-  if (typeof snapshot.kind !== 'string') throw lacks(name, 'kind', 'a string');
-  if (typeof snapshot.stats !== 'object' || snapshot.stats === null)
-    throw lacks(name, 'stats', 'an object');
-  if (!Array.isArray(snapshot.ranges)) throw lacks(name, 'ranges', 'an array');
-}
-
-function lacks(name: string, key: string, what: string): Error {
-  return failure('ERR_INVALID_PARAM', `${name}.${key} must be ${what}`);
 }
 
 // ---------------------------------------------------------------- the page

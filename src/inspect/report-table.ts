@@ -15,6 +15,11 @@ export interface ReportColumn {
   readonly lowIsBest?: boolean;
 }
 
+/** Reports that a program wrote down itself may lack what can be had from the rest. */
+function fragmentationOf({ fragmentation, peakRequested, peakSpan }: ReplayReport): number {
+  return fragmentation ?? (peakSpan === 0 ? 0 : Math.max(0, 1 - peakRequested / peakSpan));
+}
+
 /** From left to right. */
 export const REPORT_COLUMNS: readonly ReportColumn[] = [
   { head: 'trace', width: 11, left: true },
@@ -29,7 +34,7 @@ export const REPORT_COLUMNS: readonly ReportColumn[] = [
   { head: 'asked', width: 8, value: (report) => report.peakRequested },
   { head: 'used', width: 8, value: (report) => report.peakUsed, lowIsBest: true },
   { head: 'span', width: 8, value: (report) => report.peakSpan, lowIsBest: true },
-  { head: 'frag', width: 6, value: (report) => report.fragmentation, lowIsBest: true },
+  { head: 'frag', width: 6, value: fragmentationOf, lowIsBest: true },
 ];
 
 /** What the columns mean. */
@@ -55,6 +60,6 @@ export function reportCells(report: ReplayReport): string[] {
     bytesText(report.peakRequested),
     bytesText(report.peakUsed),
     bytesText(report.peakSpan),
-    shareText(report.fragmentation),
+    shareText(fragmentationOf(report)),
   ];
 }

@@ -49,7 +49,7 @@ export function verdict(reports: readonly ReplayReport[]): string[] {
 }
 
 function isServed(report: ReplayReport): boolean {
-  return report.failures === 0 && report.complete && report.calls > 0;
+  return report.failures === 0 && report.complete !== false && report.calls !== 0;
 }
 
 /** What kinds are ranked by: the mean that a busy machine does not change. */
@@ -76,10 +76,10 @@ function verdictOfTrace(name: string, group: readonly ReplayReport[]): string[] 
   for (const report of group) {
     if (report.failures > 0) {
       lines.push(
-        `${name}: ${report.kind} could not serve ${countText(report.failures)} requests in ${bytesText(report.rangeBytes)}; give it a larger range before comparing it.`,
+        `${name}: ${report.kind} could not serve ${countText(report.failures)} requests in ${bytesText(report.rangeBytes ?? report.peakSpan)}; give it a larger range before comparing it.`,
       );
     }
-    if (!report.complete) {
+    if (report.complete === false) {
       lines.push(
         `${name}: ${report.kind} was stopped by the time limit after ${countText(report.events)} events; its figures are of that part.`,
       );

@@ -130,6 +130,10 @@ const drawTimeline = () => {
   const metric = METRICS[state.metric];
   $('timeline-title').textContent = metric.label;
   const [first] = reports;
+  if (first.samples.event.length < 2) {
+    drawNothing('timeline', 'There are no samples along the trace.');
+    return;
+  }
   const columns = [first.samples.event];
   const series = [{ label: 'event', value: (_, v) => (v === null ? '' : countText(v)) }];
   const value = (_, v) => (v === null || v === undefined ? '' : metric.unit(v));
@@ -185,6 +189,11 @@ const drawTimeline = () => {
   );
 };
 
+/** Says why there is no chart. */
+const drawNothing = (id, why) => {
+  $(id).replaceChildren(why);
+};
+
 const drawLatency = () => {
   const { reports } = data.traces[state.trace];
   // Share of calls that took longer than x: where the line falls through 1 % is p99.
@@ -192,6 +201,10 @@ const drawLatency = () => {
     ...new Set(reports.flatMap(({ latency }) => latency.map(([start]) => Math.max(1, start)))),
   ];
   edges.sort((a, b) => a - b);
+  if (edges.length < 2) {
+    drawNothing('latency', 'No durations are known.');
+    return;
+  }
   const columns = [edges];
   const series = [{ label: 'longer than', value: (_, v) => (v === null ? '' : nsText(v)) }];
   for (const { kind, latency } of reports) {
@@ -241,7 +254,7 @@ const drawLatency = () => {
 
 const drawSizes = (id, groups, label) => {
   if (groups.length === 0) {
-    $(id).textContent = 'No sizes are known.';
+    drawNothing(id, 'No sizes are known.');
     return;
   }
   const first = Math.log2(groups[0].from);
