@@ -40,7 +40,7 @@ const FIRST_SHIFT: u32 = if cfg!(any(loom, shuttle)) { 3 } else { 12 };
 const SEGMENTS: usize = 32 - FIRST_SHIFT as usize;
 
 /// The last line that is mapped ahead: 1 GiB of descriptors.
-const RESERVED_LINES_MAX: usize = if cfg!(any(loom, shuttle)) { 63 } else { (1 << 24) - 1 };
+const RESERVED_LINES_MAX: usize = if cfg!(any(loom, shuttle)) { 15 } else { (1 << 24) - 1 };
 
 /// Words before the bitmaps.
 pub(crate) const HEADER_WORDS: usize = 6;
