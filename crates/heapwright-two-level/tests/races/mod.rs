@@ -9,7 +9,7 @@ use std::sync::Arc;
 use heapwright_two_level::{ClassTable, CpuId, GlobalAllocator};
 
 /// What runs a thread.
-pub type Spawn = fn(Box<dyn FnOnce() -> usize + Send>) -> Box<dyn FnOnce() -> usize>;
+pub(crate) type Spawn = fn(Box<dyn FnOnce() -> usize + Send>) -> Box<dyn FnOnce() -> usize>;
 
 const OWNER: CpuId = CpuId(0);
 const OTHER: CpuId = CpuId(1);
@@ -40,7 +40,7 @@ fn at_rest(engine: &GlobalAllocator, live: usize) {
 }
 
 /// Two CPUs free into one slab while its owner drains: nothing is stranded.
-pub fn push_push_drain(spawn: Spawn) {
+pub(crate) fn push_push_drain(spawn: Spawn) {
     let engine = engine(1);
     let blocks = [0, 1].map(|_| engine.alloc(OWNER, layout(2048)).unwrap());
     let threads = [(OTHER, blocks[0]), (THIRD, blocks[1])].map(|(cpu, block)| {
@@ -56,7 +56,7 @@ pub fn push_push_drain(spawn: Spawn) {
 }
 
 /// Two CPUs free one block: one succeeds.
-pub fn two_remote_frees_of_one_block(spawn: Spawn) {
+pub(crate) fn two_remote_frees_of_one_block(spawn: Spawn) {
     let engine = engine(1);
     let block = engine.alloc(OWNER, layout(2048)).unwrap();
     let threads = [OTHER, THIRD].map(|cpu| {
@@ -69,7 +69,7 @@ pub fn two_remote_frees_of_one_block(spawn: Spawn) {
 }
 
 /// The owner and another CPU free one block: one succeeds (CC5).
-pub fn owner_and_remote_free_of_one_block(spawn: Spawn) {
+pub(crate) fn owner_and_remote_free_of_one_block(spawn: Spawn) {
     let engine = engine(1);
     let block = engine.alloc(OWNER, layout(2048)).unwrap();
     let other = {
@@ -82,7 +82,7 @@ pub fn owner_and_remote_free_of_one_block(spawn: Spawn) {
 }
 
 /// The slab is drained, emptied, returned and made anew by another CPU while freers are under way (CC2).
-pub fn return_and_reuse(spawn: Spawn) {
+pub(crate) fn return_and_reuse(spawn: Spawn) {
     let engine = engine(1);
     let blocks = [0, 1].map(|_| engine.alloc(OWNER, layout(2048)).unwrap());
     let freer = {
@@ -107,7 +107,7 @@ pub fn return_and_reuse(spawn: Spawn) {
 }
 
 /// The owner goes away while others free into its slabs (CC6).
-pub fn adoption(spawn: Spawn) {
+pub(crate) fn adoption(spawn: Spawn) {
     let engine = engine(1);
     let blocks = [0, 1].map(|_| engine.alloc(OWNER, layout(2048)).unwrap());
     let freer = {
@@ -122,7 +122,7 @@ pub fn adoption(spawn: Spawn) {
 }
 
 /// A miss drains what others freed, whenever that becomes visible.
-pub fn alloc_against_free(spawn: Spawn) {
+pub(crate) fn alloc_against_free(spawn: Spawn) {
     let engine = engine(1);
     let blocks = [0, 1].map(|_| engine.alloc(OWNER, layout(2048)).unwrap());
     let freer = {
