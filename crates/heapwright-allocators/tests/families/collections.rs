@@ -16,7 +16,7 @@ use heapwright_testkit::{Prng, prng, scaled};
 
 use crate::support::layout;
 
-const POOL_SIZE: usize = 32 << 20;
+const POOL_SIZE: usize = 128 << 20;
 
 fn used<A: ByteAllocator>(region: &AllocatorRc<A>) -> usize {
     region.with(ByteAllocator::used_bytes)
