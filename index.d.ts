@@ -842,7 +842,7 @@ export declare interface RangeOptions {
  * Reads a trace in HWT1, gzipped or not, and checks all of it.
  *
  * @param bytes - The file. It is copied; later writes to it do not reach the trace.
- * @param options - `limitBytes`: the largest unpacked size accepted, by default {@link TRACE_BYTES_MAX}.
+ * @param options - `limitBytes`: the largest unpacked size accepted, by default 256 MiB.
  * @throws {@link AllocError} `ERR_INVALID_PARAM` naming the byte offset, where the input is damaged,
  * truncated, inconsistent or larger than the limit. Offsets count from the start of the *unpacked*
  * trace, unless the message says that the gzip stream itself is damaged.

@@ -28,6 +28,15 @@ export type Checks = [
   Same<Ours.PageOptions, Contract.PageOptions>,
   Same<Ours.BitmapOptions, Contract.BitmapOptions>,
   Same<Ours.IdOptions, Contract.IdOptions>,
+  Same<Ours.TwoLevelOptions, Contract.TwoLevelOptions>,
+  Same<Ours.BuddyPagesOptions, Contract.BuddyPagesOptions>,
+  Same<Ours.SlabCacheOptions, Contract.SlabCacheOptions>,
+  Same<Ours.ManagedSection, Contract.ManagedSection>,
+  Same<Ours.SlabClassStats, Contract.SlabClassStats>,
+  Fits<Ours.CpuAllocator, Contract.CpuAllocator>,
+  Fits<Ours.BuddyAllocator, Contract.BuddyAllocator>,
+  Fits<Ours.SlabAllocator, Contract.SlabAllocator>,
+  Fits<Ours.GlobalAllocator, Contract.GlobalAllocator>,
   Fits<Ours.AllocError, Contract.AllocError>,
   Fits<Ours.BuddyByteAllocator, Contract.BuddyByteAllocator>,
   Fits<Ours.TlsfByteAllocator, Contract.TlsfByteAllocator>,
@@ -49,6 +58,9 @@ export type Checks = [
   Fits<typeof Ours.SlabByteAllocator, typeof Contract.SlabByteAllocator>,
   Fits<typeof Ours.BitmapPageAllocator, typeof Contract.BitmapPageAllocator>,
   Fits<typeof Ours.BitmapIdAllocator, typeof Contract.BitmapIdAllocator>,
+  Fits<typeof Ours.BuddyAllocator, typeof Contract.BuddyAllocator>,
+  Fits<typeof Ours.SlabAllocator, typeof Contract.SlabAllocator>,
+  Fits<typeof Ours.GlobalAllocator, typeof Contract.GlobalAllocator>,
 ];
 
 declare const ours: typeof Ours;
@@ -61,6 +73,9 @@ export const kinds: [
   Ours.SlabByteAllocator,
   Ours.BitmapPageAllocator,
   Ours.BitmapIdAllocator,
+  Ours.GlobalAllocator,
+  Ours.BuddyAllocator,
+  Ours.SlabAllocator,
 ] = [
   ours.createAllocator({ size: 4096 }),
   ours.createAllocator({ kind: 'buddy', size: 4096 }),
@@ -68,6 +83,9 @@ export const kinds: [
   ours.createAllocator({ kind: 'slab', size: 32_768 }),
   ours.createAllocator({ kind: 'bitmap', size: 4096, pageSize: 4096, capacityBytes: 4096 }),
   ours.createAllocator({ kind: 'id', size: 4096 }),
+  ours.createAllocator({ kind: 'two-level', size: 4096, cpus: 4, physStart: 0 }),
+  ours.createAllocator({ kind: 'buddy-pages', size: 4096 }),
+  ours.createAllocator({ kind: 'slab-cache' }),
 ];
 
 /** What must not compile. */
