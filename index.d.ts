@@ -948,6 +948,11 @@ export declare interface ReplayReport {
   readonly verified: boolean;
   /** Calls that succeeded. */
   readonly calls: number;
+  /**
+   * Mean duration without the slowest call in a thousand, in nanoseconds. On a machine that is busy with
+   * other things those are the calls that it interrupted, so this is what to compare.
+   */
+  readonly nsTrimmed: number;
   /** Events skipped because the request that should have made their block had failed. */
   readonly skipped: number;
   /** Bytes of the target's ranges. */
@@ -1241,6 +1246,30 @@ export declare class TlsfByteAllocator extends ByteFamily implements ByteAllocat
   /** The name of the class. */
   get [Symbol.toStringTag](): string;
 }
+
+/**
+ * The free runs of a snapshot as the lines of `/proc/buddyinfo`: one for each section.
+ *
+ * @param snapshot - Of 'buddy-pages', 'two-level' or 'bitmap'.
+ * @throws {@link AllocError} `ERR_INVALID_PARAM` for a snapshot without sections of pages.
+ *
+ * @example
+ * ```text
+ * Node 0, zone    DMA32      1      0      1      1      0      1      1      0      1      1      3
+ * ```
+ */
+export declare function toBuddyinfo(snapshot: Snapshot): string;
+
+/**
+ * The size classes of a snapshot as `/proc/slabinfo`, version 2.1: a cache for each class, over all CPUs.
+ *
+ * @param snapshot - Of 'two-level', 'slab-cache' or a Heap.
+ * @throws {@link AllocError} `ERR_INVALID_PARAM` for a snapshot without slabs.
+ *
+ * @remarks For a Heap, whose slabs of a class differ in size, `<num_objs>` counts live and cached blocks,
+ * and `<objperslab>` is their mean.
+ */
+export declare function toSlabinfo(snapshot: Snapshot): string;
 
 /** A checked allocation trace. Iterating it yields its events from the first on, every time. */
 export declare interface Trace extends Iterable<TraceEvent> {

@@ -108,6 +108,11 @@ describe('BitmapPageAllocator', () => {
     expectRefusal('ERR_NO_MEMORY', /1 pages.*largest is of 0/, () => pages.allocPages(1));
   });
 
+  it('begins at the second page where pages are larger than 1 MiB', () => {
+    const pages = createAllocator({ kind: 'bitmap', size: MiB(8), pageSize: MiB(2) });
+    expect(pages.ranges).toEqual([{ start: MiB(2), size: MiB(8) }]);
+  });
+
   it('has bytes behind its pages with memory: true only', () => {
     const pages = pagesOf();
     const addr = pages.allocPages(2);

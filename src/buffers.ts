@@ -17,7 +17,8 @@
  *    full as external memory.
  * 2. A kept buffer of length 0 was detached by the program (`transfer`, a byte stream); the next view
  *    makes a new one over the same bytes. Its new owner keeps the mapping alive, not the allocator.
- * 3. Every view is exact: `[offset, offset + length)` and no byte more.
+ * 3. Whoever holds a view holds the allocator's memory, until `close`.
+ * 4. Every view is exact: `[offset, offset + length)` and no byte more.
  *
  * Not here: which part of a range a program may see (`family.ts`).
  */
@@ -32,6 +33,12 @@ const WINDOW_STRIDE = WINDOW_BYTES_MAX / 2;
 
 /** A window for a long block begins at a multiple of this. */
 const WINDOW_UNIT = 4096;
+
+/**
+ * Whose memory a buffer shows. A program that keeps only a view must keep its bytes, so the buffer
+ * keeps the allocator: collecting that would give the memory back.
+ */
+const OWNERS = new WeakMap<ArrayBuffer, NativeMemory>();
 
 /** The bytes of one range. */
 export class RangeBuffers {
@@ -108,6 +115,7 @@ export class RangeBuffers {
       return undefined;
     }
     this.#windows.set(base, made);
+    OWNERS.set(made, this.#owner);
     return made;
   }
 }

@@ -176,16 +176,15 @@ const KINDS: readonly KindEntry[] = [
 /** Without `kind`: the first of these that is there. */
 const KINDS_DEFAULT: readonly AllocatorKind[] = ['tlsf', 'slab', 'buddy'];
 
-/** Calls `init` on a new allocator; closes it again if that throws. */
+/** Calls `init` on a new allocator; closes it again if that throws. Large pages move the first address. */
 function started<
   T extends { init(start: number, size: number, place?: RegionPlace): void; close(): void },
 >(allocator: T, options: Readonly<Record<string, unknown>>, startDefault = START_DEFAULT): T {
+  const { start, size, pageSize } = options as Readonly<Record<string, number | undefined>>;
   try {
-    allocator.init(
-      (options['start'] as number | undefined) ?? startDefault,
-      options['size'] as number,
-      only(options, ['physStart']),
-    );
+    // Ids begin at 0; pages larger than 1 MiB begin at the second of them.
+    const first = startDefault === 0 ? 0 : Math.max(startDefault, pageSize ?? 0);
+    allocator.init(start ?? first, size as number, only(options, ['physStart']));
   } catch (error) {
     allocator.close();
     throw error;

@@ -278,7 +278,7 @@ export function refusal({ ctl, binding }: Native, call: Call): AllocError {
     case 'ERR_CAPACITY':
       return failure(
         code,
-        `${block}${at} must stay within the ${first} that this kind manages${call.hint ?? ''}`,
+        `${block}${at} does not fit: this kind manages at most ${first} ${unit}${call.hint ?? ''}`,
       );
     case 'ERR_CLOSED':
       return failure(code, call.closed ?? 'the allocator is closed, or was not initialized');
