@@ -644,6 +644,28 @@ describe.each(BYTE_KINDS)('%s under traces', (kind) => {
   });
 });
 
+it('records the CPUs and the pages of two levels, each call once', () => {
+  using engine = createAllocator({ kind: 'two-level', size: MiB(1), cpus: 2 });
+  const recording = record(engine);
+  const first = engine.alloc(40);
+  const second = engine.cpu(1).alloc(50, 64);
+  const pages = engine.allocPages(3);
+  const fixed = engine.allocPagesAt(MiB(1) + 4096 * 64, 1);
+  engine.cpu(0).dealloc(second);
+  engine.dealloc(first);
+  engine.deallocPages(pages, 3);
+  engine.deallocPages(fixed);
+  expect([...recording.stop()]).toEqual([
+    { op: 'alloc', id: 0, size: 40 },
+    { op: 'alloc', id: 1, size: 50, align: 64 },
+    { op: 'alloc', id: 2, size: 3 * 4096, align: 4096 },
+    { op: 'alloc', id: 3, size: 4096, align: 4096 },
+    ...[1, 0, 2, 3].map((id) => ({ op: 'free', id })),
+  ]);
+  engine.cpu(1).dealloc(engine.cpu(1).alloc(8));
+  expect(recording.stop().events).toBe(8);
+});
+
 it('refuses to replay on or record what is closed', () => {
   const allocator = createAllocator({ kind: 'tlsf', size: MiB(1) });
   allocator.close();
