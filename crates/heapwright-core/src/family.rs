@@ -10,8 +10,9 @@ use crate::{AllocError, AllocResult, ByteAllocator, IdAllocator, PageAllocator};
 
 /// A byte allocator that can live in a mirror.
 ///
-/// An implementation keeps nothing inside the payload of a live block: the mirror may give the whole
-/// pages of a payload back to the system.
+/// Every block starts at a multiple of 8 and has at least 8 bytes. While it is live, the allocator neither
+/// reads nor writes its payload, but for copying it in [`resize`](Self::resize): the mirror keeps its own
+/// record in the first 8 bytes, and may give whole pages of the payload back to the system.
 pub trait ByteFamily: ByteAllocator {
     /// The bytes of a block of `layout` that may be used, from its start: at least the size asked for.
     fn usable_size(&self, layout: Layout) -> usize;

@@ -20,9 +20,9 @@
 //! 2. The data mapping lives as long as any buffer over it: each holds the same `Arc`.
 //! 3. No reference into either mapping is ever made: raw pointers only, as JavaScript writes there.
 //!
-//! Not here: which blocks are live (`live_table.rs`).
+//! Not here: which blocks are live (`ledger.rs`).
 
-use std::{ptr, ptr::NonNull, sync::Arc};
+use std::{fmt, ptr, ptr::NonNull, sync::Arc};
 
 use heapwright_region::{Placement, Region, RegionError, page_size};
 
@@ -57,7 +57,6 @@ pub enum ControlPlacement {
     Natural,
 }
 
-#[derive(Debug)]
 enum Data {
     None,
     Mapped(Arc<Region>),
@@ -66,12 +65,23 @@ enum Data {
 }
 
 /// One range with its mappings.
-#[derive(Debug)]
 pub struct Arena {
     start: usize,
     size: usize,
     control: Option<Region>,
+    /// Address of `control`, its provenance exposed.
+    control_base: usize,
     data: Data,
+}
+
+impl fmt::Debug for Arena {
+    /// Shows no address but the program's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arena")
+            .field("start", &self.start)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
+    }
 }
 
 // SAFETY: the one field that is not `Send` by itself is the pointer of `provide`, whose caller promises
@@ -106,7 +116,9 @@ impl Arena {
             Memory::Mapped => Data::Mapped(Arc::new(Self::reserve(start, size, ALIGN_MAX)?)),
             Memory::Provided => Data::Awaited,
         };
-        Ok(Self { start, size, control, data })
+        let control_base =
+            control.as_ref().map_or(0, |region| region.base().expose_provenance().get());
+        Ok(Self { start, size, control, control_base, data })
     }
 
     fn reserve(start: usize, size: usize, modulus: usize) -> Result<Region, RegionError> {
@@ -133,9 +145,15 @@ impl Arena {
         pos.wrapping_sub(self.start) < self.size
     }
 
-    /// The first address of the control mapping, for crates that compute with addresses.
-    pub fn control_base(&self) -> Option<NonZeroAddress> {
-        self.control.as_ref().map(|region| NonZeroAddress(region.base()))
+    /// The address of the control mapping, for the crate alone; 0 where there is none.
+    #[inline]
+    pub(crate) fn control_base(&self) -> usize {
+        self.control_base
+    }
+
+    /// The first byte of the control mapping.
+    pub(crate) fn control(&self) -> Option<NonNull<u8>> {
+        self.control.as_ref().map(Region::base)
     }
 
     /// The data mapping and what keeps it, if it is ours: what a buffer is made over.
@@ -232,21 +250,4 @@ impl Drop for Arena {
 pub(crate) unsafe fn copy_data(from: *const u8, to: *mut u8, size: usize) {
     // SAFETY: the caller's bullet; `copy` allows overlap.
     unsafe { ptr::copy(from, to, size) };
-}
-
-/// An address of a control mapping, for the crate alone: it is not shown.
-#[derive(Clone, Copy)]
-pub struct NonZeroAddress(NonNull<u8>);
-
-impl NonZeroAddress {
-    /// The number, with its provenance exposed.
-    pub fn expose(self) -> usize {
-        self.0.expose_provenance().get()
-    }
-}
-
-impl std::fmt::Debug for NonZeroAddress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("NonZeroAddress(..)")
-    }
 }

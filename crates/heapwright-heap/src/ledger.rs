@@ -11,6 +11,8 @@
 //!
 //! Not here: the wrapped allocator, and any memory.
 
+use std::collections::TryReserveError;
+
 use crate::{
     live_table::{Block, LiveTable, Position},
     refusal::{Outcome, Refusal},
@@ -63,6 +65,115 @@ pub struct Stats {
     pub peak_used: usize,
 }
 
+/// What judges a free: which blocks are live, and how they were asked for.
+///
+/// Two forms: [`LiveTable`] for allocators without a control mapping, and `control_table.rs` for those with
+/// one.
+pub(crate) trait LiveSet {
+    /// The place of a live block, until the set is changed.
+    type Position: Copy;
+
+    /// Live blocks.
+    fn len(&self) -> usize;
+
+    /// Makes room for `additional` more blocks, so that as many inserts cannot fail.
+    ///
+    /// # Errors
+    ///
+    /// Out of memory; the set is as it was then.
+    fn reserve(&mut self, additional: usize) -> Result<(), TryReserveError>;
+
+    /// Records a block for which there is room and that is not live.
+    fn insert(&mut self, start: usize, block: Block);
+
+    /// Where the block that starts at `start` is recorded, if it is live.
+    fn find(&self, start: usize) -> Option<Self::Position>;
+
+    /// The live block at `position`.
+    fn block(&self, position: Self::Position) -> Block;
+
+    /// Forgets the live block at `position`.
+    fn remove(&mut self, position: Self::Position);
+
+    /// Gives the live block at `position` another size.
+    fn set_size(&mut self, position: Self::Position, size: usize);
+
+    /// Marks the live block at `position`; `false` if it was marked. A batch finds repetitions with it.
+    fn mark(&mut self, position: Self::Position) -> bool;
+
+    /// Takes the mark of the live block at `position` away.
+    fn unmark(&mut self, position: Self::Position);
+
+    /// Gives memory back if no block is left.
+    fn release_if_empty(&mut self) {}
+
+    /// Every live block with its start, ascending.
+    ///
+    /// # Errors
+    ///
+    /// Out of memory for the list.
+    fn sorted(&self) -> Result<Vec<(usize, Block)>, TryReserveError>;
+
+    /// Tests the invariants.
+    ///
+    /// # Errors
+    ///
+    /// A sentence about the first one that does not hold.
+    fn check(&self) -> Result<(), String>;
+}
+
+impl LiveSet for LiveTable {
+    type Position = Position;
+
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
+
+    fn reserve(&mut self, additional: usize) -> Result<(), TryReserveError> {
+        Self::reserve(self, additional)
+    }
+
+    fn insert(&mut self, start: usize, block: Block) {
+        Self::insert(self, start, block);
+    }
+
+    fn find(&self, start: usize) -> Option<Position> {
+        Self::find(self, start)
+    }
+
+    fn block(&self, position: Position) -> Block {
+        Self::block(self, position)
+    }
+
+    fn remove(&mut self, position: Position) {
+        Self::remove(self, position);
+    }
+
+    fn set_size(&mut self, position: Position, size: usize) {
+        Self::set_size(self, position, size);
+    }
+
+    fn mark(&mut self, position: Position) -> bool {
+        Self::mark(self, position)
+    }
+
+    fn unmark(&mut self, position: Position) {
+        Self::unmark(self, position);
+    }
+
+    fn release_if_empty(&mut self) {
+        Self::release_if_empty(self);
+    }
+
+    fn sorted(&self) -> Result<Vec<(usize, Block)>, TryReserveError> {
+        Self::sorted(self)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        Self::check(self)
+    }
+}
+
 /// What one wrapped allocator reports of itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Totals {
@@ -73,8 +184,8 @@ pub(crate) struct Totals {
 
 /// Ranges, live blocks, counters and state of one allocator.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
-    pub(crate) live: LiveTable,
+pub(crate) struct Ledger<L = LiveTable> {
+    pub(crate) live: L,
     spans: Vec<Span>,
     requested: usize,
     allocs: usize,
@@ -84,7 +195,7 @@ pub(crate) struct Ledger {
     poison: Option<Box<str>>,
 }
 
-impl Ledger {
+impl<L: LiveSet> Ledger<L> {
     /// The managed ranges, in order of addition.
     pub(crate) fn spans(&self) -> &[Span] {
         &self.spans
@@ -209,7 +320,7 @@ impl Ledger {
         start: usize,
         size: Option<usize>,
         align: Option<usize>,
-    ) -> Outcome<(Position, Block)> {
+    ) -> Outcome<(L::Position, Block)> {
         let position = self.live.find(start).ok_or(Refusal::NotAllocated)?;
         let block = self.live.block(position);
         if size.is_some_and(|size| size != block.size)
@@ -222,15 +333,22 @@ impl Ledger {
 
     /// Forgets a block that the wrapped allocator has freed.
     #[inline]
-    pub(crate) fn died(&mut self, position: Position) {
-        let block = self.live.remove(position);
+    pub(crate) fn died(&mut self, position: L::Position) {
+        let size = self.live.block(position).size;
+        self.died_of(position, size);
+    }
+
+    /// As [`died`](Self::died), for a block of `size` whose record may be gone already.
+    #[inline]
+    pub(crate) fn died_of(&mut self, position: L::Position, size: usize) {
+        self.live.remove(position);
         self.live.release_if_empty();
-        self.requested -= block.size;
+        self.requested -= size;
         self.frees += 1;
     }
 
     /// Records that a block has another size now, in place.
-    pub(crate) fn resized(&mut self, position: Position, size: usize, used: usize) {
+    pub(crate) fn resized(&mut self, position: L::Position, size: usize, used: usize) {
         let old = self.live.block(position);
         self.live.set_size(position, size);
         self.requested = self.requested - old.size + size;
@@ -238,8 +356,21 @@ impl Ledger {
     }
 
     /// Records that a block has moved and has another size now. There is room: the old one goes first.
-    pub(crate) fn moved(&mut self, position: Position, start: usize, size: usize, used: usize) {
-        let old = self.live.remove(position);
+    pub(crate) fn moved(&mut self, position: L::Position, start: usize, size: usize, used: usize) {
+        let old = self.live.block(position);
+        self.moved_of(position, old, start, size, used);
+    }
+
+    /// As [`moved`](Self::moved), for a block that was `old` and whose record may be gone already.
+    pub(crate) fn moved_of(
+        &mut self,
+        position: L::Position,
+        old: Block,
+        start: usize,
+        size: usize,
+        used: usize,
+    ) {
+        self.live.remove(position);
         self.live.insert(start, Block { size, align: old.align });
         self.requested = self.requested - old.size + size;
         self.peak_used = self.peak_used.max(used);

@@ -2,7 +2,7 @@
 //!
 //! | file | what it is |
 //! | --- | --- |
-//! | `live_table.rs` | start → size, alignment of every live block |
+//! | `control_table.rs`, `live_table.rs` | start → size, alignment of every live block: in a control mapping; without one |
 //! | `ledger.rs` | ranges, live table, counters and state of one allocator; judges every range and free |
 //! | `arena.rs` | the control and data mapping of one range |
 //! | `mirror.rs`, `page_mirror.rs`, `id_mirror.rs` | a byte, page or id allocator behind all that |
@@ -18,6 +18,7 @@
 mod any_mirror;
 pub mod arena;
 mod buddy_mirror;
+mod control_table;
 pub mod heap;
 mod id_mirror;
 mod ledger;

@@ -1,11 +1,12 @@
-//! The live table: start → size and alignment of every live block. It decides every free.
+//! The live table of allocators without a control mapping: start → size and alignment of every live block.
+//! It decides every free.
 //!
 //! ```text
 //!  slots   ┌───────┬───────┬───────┬───────┬───────┐     home = hash(start), a multiply and a shift
 //!          │ start │       │ start │ start │       │     a block lies at its home or, if that is taken,
 //!          │ words │ empty │ words │ words │ empty │     in the next free slot behind it
 //!          └───────┴───────┴───────┴───────┴───────┘
-//!  words = size << 8 │ kept │ mark │ log2(align)
+//!  words = size << 8 │ mark │ log2(align)
 //! ```
 //!
 //! Open addressing with linear probing, at most 7/8 full, doubled when that is reached. A removal
@@ -19,7 +20,7 @@
 //! 3. No slot between a block's home and the block itself is empty.
 //! 4. No two slots hold the same start.
 //!
-//! Not here: where a block may lie (`ledger.rs`); any memory of the blocks.
+//! Not here: bytes in a mirror, whose control mapping holds the records (`control_table.rs`).
 
 use std::collections::TryReserveError;
 
@@ -32,7 +33,6 @@ const HASH_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 const ALIGN_MASK: u64 = 0x3f;
 const MARK_BIT: u64 = 0x40;
-const KEPT_BIT: u64 = 0x80;
 const SIZE_SHIFT: u32 = 8;
 
 /// The largest size that an entry holds; far above 2^53, which bounds every range.
@@ -285,7 +285,7 @@ impl LiveTable {
         }
     }
 
-    /// Gives the block at `position` another size; mark and note stay.
+    /// Gives the block at `position` another size; the mark stays.
     #[inline]
     pub fn set_size(&mut self, position: Position, size: usize) {
         debug_assert!(size > 0);
@@ -307,19 +307,6 @@ impl LiveTable {
     #[inline]
     pub fn unmark(&mut self, position: Position) {
         self.slots[position.0].words &= !MARK_BIT;
-    }
-
-    /// Whether the crate holds the block at `position` under another size than the table.
-    #[inline]
-    pub fn is_kept(&self, position: Position) -> bool {
-        self.slots[position.0].words & KEPT_BIT != 0
-    }
-
-    /// Notes whether the crate holds the block at `position` under another size than the table.
-    #[inline]
-    pub fn set_kept(&mut self, position: Position, kept: bool) {
-        let slot = &mut self.slots[position.0];
-        slot.words = if kept { slot.words | KEPT_BIT } else { slot.words & !KEPT_BIT };
     }
 
     /// Every live block with its start, in no order.
@@ -404,21 +391,17 @@ mod tests {
     }
 
     #[test]
-    fn keeps_mark_note_and_size_apart() {
+    fn keeps_mark_and_size_apart() {
         let mut live = LiveTable::new();
         live.reserve(1).unwrap();
         live.insert(64, Block { size: 5, align: 1 << 20 });
         let position = live.find(64).unwrap();
         assert!(live.mark(position));
         assert!(!live.mark(position));
-        live.set_kept(position, true);
         live.set_size(position, SIZE_MAX);
+        assert_eq!(live.block(position), Block { size: SIZE_MAX, align: 1 << 20 });
         live.unmark(position);
-        assert!(live.is_kept(position));
-        assert_eq!(live.block(position), Block { size: SIZE_MAX, align: 1 << 20 });
-        live.set_kept(position, false);
-        assert!(!live.is_kept(position));
-        assert_eq!(live.block(position), Block { size: SIZE_MAX, align: 1 << 20 });
+        assert!(live.mark(position));
     }
 
     #[test]

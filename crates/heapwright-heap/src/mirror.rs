@@ -17,9 +17,8 @@
 //! 1. Every live block of the crate is in the live table, and no other.
 //! 2. The crate is told a size and an alignment only as it was told them when the block was made:
 //!    those of the table or, for a block that shrank where the crate could not, those of `kept`.
-//! 3. Room in the table is made before the crate is called, so that what the crate did is recorded
-//!    without a step that can fail.
-//! 4. The family is dropped before the arenas.
+//! 3. Recording what the crate did cannot fail.
+//! 4. The family is dropped before the ledger, and both before the arenas.
 //!
 //! Not here: pages and ids (`page_mirror.rs`, `id_mirror.rs`); which crate is wrapped.
 
@@ -30,8 +29,9 @@ use heapwright_core::{AllocError, ByteFamily};
 use crate::{
     any_mirror::AnyMirror,
     arena::{ALIGN_MAX, Arena, ControlPlacement, Memory, copy_data},
-    ledger::{Ledger, Span, Stats, Totals},
-    live_table::{Block, Position},
+    control_table::{ControlTable, ControlTables},
+    ledger::{Ledger, LiveSet as _, Span, Stats, Totals},
+    live_table::Block,
     refusal::{Outcome, Refusal},
 };
 
@@ -70,7 +70,7 @@ impl ByteRules {
 #[derive(Debug)]
 pub struct Mirror<F> {
     family: F,
-    ledger: Ledger,
+    ledger: Ledger<ControlTables>,
     /// Sizes that the crate believes in, of blocks that shrank in the table alone.
     kept: HashMap<usize, usize>,
     arenas: Vec<Arena>,
@@ -104,10 +104,16 @@ impl<F: ByteFamily> Mirror<F> {
         self.ledger.judge_span(span, self.rules.unit, self.rules.limit, first)?;
         self.arenas
             .try_reserve(1)
+            .and_then(|()| self.ledger.live.reserve_table())
             .map_err(|_| self.ledger.fail(Refusal::NoMemory { requested: size, errno: 0 }))?;
         let arena = Arena::map(start, size, self.rules.placement, self.memory)
             .map_err(|error| self.ledger.fail(Refusal::of_system(&error, size)))?;
-        let base = arena.control_base().ok_or(Refusal::Internal)?.expose();
+        let base = arena.control_base();
+        let control = arena.control().ok_or(Refusal::Internal)?;
+        // SAFETY: the mapping has the size of the range and is dropped after the ledger (bullet 1). The first
+        // word of a live block is the table's, as every `ByteFamily` promises (bullet 2).
+        let table = unsafe { ControlTable::new(start, size, control.as_ptr()) }
+            .map_err(|error| self.ledger.fail(Refusal::of_system(&error, size)))?;
         let added = if first {
             // SAFETY: the control mapping is writable, the crate's alone, and `self.arenas` keeps it
             // until the family is dropped (invariant 4).
@@ -119,6 +125,7 @@ impl<F: ByteFamily> Mirror<F> {
         // A range that was refused is known to no one: its mappings go with `arena`.
         added.map_err(|error| self.ledger.fail(Refusal::of(error, size)))?;
         self.arenas.push(arena);
+        self.ledger.live.push(table);
         self.ledger.add_span(span);
         Ok(())
     }
@@ -137,18 +144,13 @@ impl<F: ByteFamily> Mirror<F> {
     pub fn alloc(&mut self, size: usize, align: usize) -> Outcome<usize> {
         let layout = layout_of(size, align)?;
         self.ledger.ready()?;
-        self.ledger.make_room(1, size)?;
-        let pos = self.take(layout)?;
-        self.ledger.born(pos, Block { size, align }, self.family.used_bytes());
-        Ok(pos)
-    }
-
-    /// Takes a block from the crate; the caller records it.
-    #[inline]
-    fn take(&mut self, layout: Layout) -> Outcome<usize> {
         match self.family.alloc(layout) {
-            Ok(block) => self.program_address(block),
-            Err(error) => Err(self.ledger.fail(Refusal::of(error, layout.size()))),
+            Ok(address) => {
+                let (_, pos) = self.program_address(address)?;
+                self.ledger.born(pos, Block { size, align }, self.family.used_bytes());
+                Ok(pos)
+            }
+            Err(error) => Err(self.ledger.fail(Refusal::of(error, size))),
         }
     }
 
@@ -162,7 +164,7 @@ impl<F: ByteFamily> Mirror<F> {
         self.ledger.ready()?;
         self.has_memory()?;
         let pos = self.alloc(size, align)?;
-        if let Some(arena) = self.arena_of(pos) {
+        if let Some(arena) = self.arenas.iter().find(|arena| arena.contains(pos)) {
             arena.zero(pos, size);
         }
         Ok(pos)
@@ -180,22 +182,18 @@ impl<F: ByteFamily> Mirror<F> {
     #[inline]
     pub fn dealloc(&mut self, pos: usize, size: Option<usize>, align: Option<usize>) -> Outcome {
         self.ledger.ready()?;
-        let (position, block) = self.ledger.judge(pos, size, align)?;
-        self.give_back(pos, position, block)
-    }
-
-    #[inline]
-    fn give_back(&mut self, pos: usize, position: Position, block: Block) -> Outcome {
-        let layout = self.crate_layout(pos, position, block)?;
-        let address = self.control_address(pos)?;
+        let (place, block) = self.ledger.judge(pos, size, align)?;
+        let is_kept = self.ledger.live.is_kept(place);
+        let layout = self.crate_layout(pos, block, is_kept)?;
+        let address = self.control_address(place.range, pos)?;
         // SAFETY: the table says that the block is live (bullet 1) and how the crate knows it (bullet 2).
         if unsafe { self.family.dealloc(address, layout) }.is_err() {
             return Err(self.broken("the crate does not know a live block"));
         }
-        if self.ledger.live.is_kept(position) {
+        if is_kept {
             self.kept.remove(&pos);
         }
-        self.ledger.died(position);
+        self.ledger.died_of(place, block.size);
         Ok(())
     }
 
@@ -214,59 +212,57 @@ impl<F: ByteFamily> Mirror<F> {
         layout_of(new_size, 1)?;
         self.ledger.ready()?;
         self.has_memory()?;
-        let (position, block) = self.ledger.judge(pos, None, None)?;
+        let (place, block) = self.ledger.judge(pos, None, None)?;
         if new_size == block.size {
             return Ok(pos);
         }
-        layout_of(new_size, block.align)?;
-        let layout = self.crate_layout(pos, position, block)?;
-        let address = self.control_address(pos)?;
+        let is_kept = self.ledger.live.is_kept(place);
+        let layout = self.crate_layout(pos, block, is_kept)?;
+        let address = self.control_address(place.range, pos)?;
         // SAFETY: the table says that the block is live (bullet 1) and how the crate knows it (bullet 2).
         match unsafe { self.family.resize(address, layout, new_size) } {
             Ok(new_address) => {
-                let new_pos = self.program_address(new_address)?;
-                if self.ledger.live.is_kept(position) {
-                    self.ledger.live.set_kept(position, false);
+                let (range, new_pos) = self.program_address(new_address)?;
+                if is_kept {
                     self.kept.remove(&pos);
                 }
                 let used = self.family.used_bytes();
                 if new_pos == pos {
-                    self.ledger.resized(position, new_size, used);
+                    self.ledger.live.set_kept(place, false);
+                    self.ledger.resized(place, new_size, used);
                 } else {
-                    self.move_contents(pos, new_pos, block.size.min(new_size));
-                    self.ledger.moved(position, new_pos, new_size, used);
+                    // What the crate holds at the old place is no record any more; the new one is written
+                    // after the pages around it were given back.
+                    self.move_contents(place.range, pos, range, new_pos, block.size.min(new_size));
+                    self.ledger.moved_of(place, block, new_pos, new_size, used);
                 }
                 Ok(new_pos)
             }
             Err(AllocError::NoMemory) if new_size <= layout.size() => {
-                self.keep(pos, position, layout.size(), new_size)
+                // The block shrinks (or grows back) inside the size under which the crate holds it.
+                if self.kept.try_reserve(1).is_err() {
+                    let refusal = Refusal::NoMemory { requested: new_size, errno: 0 };
+                    return Err(self.ledger.fail(refusal));
+                }
+                self.ledger.live.set_kept(place, true);
+                self.ledger.resized(place, new_size, self.family.used_bytes());
+                self.kept.insert(pos, layout.size());
+                Ok(pos)
             }
             Err(error) => Err(self.ledger.fail(Refusal::of(error, new_size))),
         }
     }
 
-    /// Lets a block shrink (or grow back) inside the size under which the crate holds it.
-    fn keep(
-        &mut self,
-        pos: usize,
-        position: Position,
-        crate_size: usize,
-        new_size: usize,
-    ) -> Outcome<usize> {
-        if !self.ledger.live.is_kept(position) {
-            self.kept.try_reserve(1).map_err(|_| {
-                self.ledger.fail(Refusal::NoMemory { requested: new_size, errno: 0 })
-            })?;
-            self.kept.insert(pos, crate_size);
-            self.ledger.live.set_kept(position, true);
-        }
-        self.ledger.resized(position, new_size, self.family.used_bytes());
-        Ok(pos)
-    }
-
     /// Moves the data of a block that the crate has moved; what the crate copied meant nothing.
-    fn move_contents(&mut self, pos: usize, new_pos: usize, size: usize) {
-        let (Some(from), Some(to)) = (self.arena_of(pos), self.arena_of(new_pos)) else { return };
+    fn move_contents(
+        &self,
+        range: usize,
+        pos: usize,
+        new_range: usize,
+        new_pos: usize,
+        size: usize,
+    ) {
+        let (from, to) = (&self.arenas[range], &self.arenas[new_range]);
         if let (Some(from), Some(to)) = (from.data_at(pos), to.data_at(new_pos)) {
             // SAFETY: `size` is at most the size of either block, and each lies inside its range.
             unsafe { copy_data(from, to, size) };
@@ -287,14 +283,13 @@ impl<F: ByteFamily> Mirror<F> {
         if requested > self.family.available_bytes() {
             return Err(self.ledger.fail(Refusal::NoMemory { requested, errno: 0 }));
         }
-        self.ledger.make_room(count, requested)?;
         let mut taken = Vec::new();
         taken
             .try_reserve_exact(count)
             .map_err(|_| self.ledger.fail(Refusal::NoMemory { requested, errno: 0 }))?;
         for _ in 0..count {
             match self.family.alloc(layout) {
-                Ok(block) => taken.push(self.program_address(block)?),
+                Ok(address) => taken.push(self.program_address(address)?),
                 Err(error) => {
                     self.undo(layout, &taken)?;
                     return Err(self.ledger.fail(Refusal::of(error, requested)));
@@ -302,16 +297,16 @@ impl<F: ByteFamily> Mirror<F> {
             }
         }
         let used = self.family.used_bytes();
-        for &pos in &taken {
+        for &(_, pos) in &taken {
             self.ledger.born(pos, Block { size, align }, used);
         }
-        Ok(taken)
+        Ok(taken.into_iter().map(|(_, pos)| pos).collect())
     }
 
     /// Gives blocks that were never recorded back to the crate, the last first.
-    fn undo(&mut self, layout: Layout, taken: &[usize]) -> Outcome {
-        for &pos in taken.iter().rev() {
-            let address = self.control_address(pos)?;
+    fn undo(&mut self, layout: Layout, taken: &[(usize, usize)]) -> Outcome {
+        for &(range, pos) in taken.iter().rev() {
+            let address = self.control_address(range, pos)?;
             // SAFETY: the crate made this block with `layout` during this call.
             if unsafe { self.family.dealloc(address, layout) }.is_err() {
                 return Err(self.broken("the crate does not know the block it has just made"));
@@ -341,8 +336,8 @@ impl<F: ByteFamily> Mirror<F> {
     /// [`Refusal::Closed`], [`Refusal::NotAllocated`].
     pub fn lookup(&self, pos: usize) -> Outcome<(Block, usize)> {
         self.ledger.ready()?;
-        let (position, block) = self.ledger.judge(pos, None, None)?;
-        let layout = self.crate_layout(pos, position, block)?;
+        let (place, block) = self.ledger.judge(pos, None, None)?;
+        let layout = self.crate_layout(pos, block, self.ledger.live.is_kept(place))?;
         Ok((block, self.family.usable_size(layout)))
     }
 
@@ -365,38 +360,31 @@ impl<F: ByteFamily> Mirror<F> {
 
     /// How the crate knows the block at `pos`.
     #[inline]
-    fn crate_layout(&self, pos: usize, position: Position, block: Block) -> Outcome<Layout> {
-        let size = if self.ledger.live.is_kept(position) {
-            *self.kept.get(&pos).ok_or(Refusal::Internal)?
-        } else {
-            block.size
-        };
+    fn crate_layout(&self, pos: usize, block: Block, is_kept: bool) -> Outcome<Layout> {
+        let size =
+            if is_kept { *self.kept.get(&pos).ok_or(Refusal::Internal)? } else { block.size };
         Layout::from_size_align(size, block.align).map_err(|_| Refusal::Internal)
     }
 
+    /// Where the crate keeps the block that the program knows at `pos`, in the range of that index.
     #[inline]
-    fn arena_of(&self, pos: usize) -> Option<&Arena> {
-        self.arenas.iter().find(|arena| arena.contains(pos))
+    fn control_address(&self, range: usize, pos: usize) -> Outcome<NonNull<u8>> {
+        let arena = &self.arenas[range];
+        let address = arena.control_base() + (pos - arena.start());
+        NonNull::new(ptr::with_exposed_provenance_mut(address)).ok_or(Refusal::Internal)
     }
 
-    /// Where the crate keeps the block that the program knows at `pos`.
+    /// Where the program knows the block that the crate keeps at `address`, behind the index of its range.
     #[inline]
-    fn control_address(&self, pos: usize) -> Outcome<NonNull<u8>> {
-        let arena = self.arena_of(pos).ok_or(Refusal::Internal)?;
-        let base = arena.control_base().ok_or(Refusal::Internal)?.expose();
-        let address = ptr::with_exposed_provenance_mut(base + (pos - arena.start()));
-        NonNull::new(address).ok_or(Refusal::Internal)
-    }
-
-    /// Where the program knows the block that the crate keeps at `address`.
-    #[inline]
-    fn program_address(&mut self, address: NonNull<u8>) -> Outcome<usize> {
+    fn program_address(&mut self, address: NonNull<u8>) -> Outcome<(usize, usize)> {
         let address = address.addr().get();
-        let found = self.arenas.iter().find_map(|arena| {
-            let offset = address.wrapping_sub(arena.control_base()?.expose());
-            (offset < arena.size()).then(|| arena.start() + offset)
-        });
-        found.ok_or_else(|| self.broken("the crate answered with an address of no range"))
+        for (range, arena) in self.arenas.iter().enumerate() {
+            let offset = address.wrapping_sub(arena.control_base());
+            if offset < arena.size() {
+                return Ok((range, arena.start() + offset));
+            }
+        }
+        Err(self.broken("the crate answered with an address of no range"))
     }
 
     #[cold]
@@ -441,25 +429,20 @@ impl<F: ByteFamily> AnyMirror for Mirror<F> {
 
     fn blocks(&self) -> Outcome<Vec<(usize, Block)>> {
         self.ledger.ready()?;
-        self.ledger
-            .live
-            .sorted()
-            .map_err(|_| Refusal::NoMemory { requested: self.ledger.live.len(), errno: 0 })
+        let requested = self.ledger.live.len();
+        self.ledger.live.sorted().map_err(|_| Refusal::NoMemory { requested, errno: 0 })
     }
 
     fn check(&self) -> Result<usize, String> {
-        self.ledger.check(self.totals(), 1, |start, block| {
-            let size = self.kept.get(&start).copied().unwrap_or(block.size);
-            Layout::from_size_align(size, block.align)
+        let blocks = self.ledger.check(self.totals(), 1, |start, block| {
+            self.crate_layout(start, block, self.kept.contains_key(&start))
                 .map_or(usize::MAX >> 1, |layout| self.family.usable_size(layout))
         })?;
-        let kept = self.ledger.live.iter().filter(|&(start, _)| {
-            self.ledger.live.find(start).is_some_and(|at| self.ledger.live.is_kept(at))
-        });
-        if kept.count() != self.kept.len() {
-            return Err("a block is noted as kept and has no size, or the other way round".into());
+        let kept = self.ledger.live.kept_count();
+        if kept != self.kept.len() {
+            return Err(format!("{kept} blocks are kept, {} have a size for it", self.kept.len()));
         }
-        Ok(self.ledger.live.len())
+        Ok(blocks)
     }
 
     fn poison(&mut self, cause: &str) {
