@@ -7,10 +7,11 @@
  */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { AllocError, KiB, MiB, createAllocator, withFeatures } from '../index.ts';
-import type { AllocErrorCode } from '../index.ts';
+import { KiB, MiB, createAllocator, withFeatures } from '../index.ts';
+import type { AllocErrorCode, AllocError } from '../index.ts';
 import { STATUS_CODES } from '../native/layout.ts';
-import { FamilyCore, coreOf } from '../src/family.ts';
+import type { FamilyCore } from '../src/family.ts';
+import { coreOf } from '../src/family.ts';
 import { native } from '../src/native.ts';
 import { bytesOf, idsOf, pagesOf } from './support/kinds.ts';
 import { expectRefusal, thrownBy } from './support/refusal.ts';

@@ -8,7 +8,8 @@
  * CI: 500 rounds per kind; torture: 10,000.
  */
 import { describe, expect, it } from 'vitest';
-import { AllocError, KiB, MiB } from '../index.ts';
+import type { AllocError } from '../index.ts';
+import { KiB, MiB } from '../index.ts';
 import { BYTE_KINDS, bytesOf, pagesOf } from './support/kinds.ts';
 import { Random, rounds, seedOf } from './support/random.ts';
 

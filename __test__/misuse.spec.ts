@@ -392,9 +392,8 @@ describe('a program that comes in between', () => {
     for (const allocator of [...BYTE_KINDS.map((kind) => bytesOf(kind)), pagesOf()]) {
       const p = 'alloc' in allocator ? allocator.alloc(4096) : allocator.allocPages(1);
       const view = allocator.view(p);
-      structuredClone(new Uint8Array(8));
-      new ReadableStream({ type: 'bytes', start: (stream) => stream.enqueue(view) });
-      expect(view.length).toBe(0);
+      const stream = new ReadableStream({ type: 'bytes', start: (to) => to.enqueue(view) });
+      expect([stream.locked, view.length]).toEqual([false, 0]);
       expect(() => view.fill(1)).toThrow(TypeError);
       expect(allocator.view(p).fill(1).length).toBe(4096);
       expect(allocator.check()).toBe(1);
@@ -412,5 +411,6 @@ describe('the whole of it', () => {
     const allocator: Bytes = bytesOf('tlsf');
     bytesOf('tlsf').close();
     allocator.dealloc(allocator.alloc(8));
+    expect(allocator.check()).toBe(0);
   });
 });
