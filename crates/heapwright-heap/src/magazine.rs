@@ -435,12 +435,22 @@ impl<'a> Magazines<'a> {
             }
         }
         let count = if all { depth } else { depth.div_ceil(2) };
-        out.extend((base..base + count).map(|index| self.geometry.block_of(self.get(index))));
-        for index in base..base + depth - count {
-            self.set(index, self.get(index + count));
-        }
+        self.read(base, count, out);
+        let byte = |index: usize| self.area + index * 4;
+        self.memory.copy(byte(base + count), byte(base), (depth - count) * 4);
         self.move_top(stack, class, top - count);
         Ok(())
+    }
+
+    /// Appends the blocks of `count` words from `first` to `out`.
+    #[inline]
+    fn read(&self, first: usize, count: usize, out: &mut Vec<usize>) {
+        let mut words = [0; STACK_WORDS];
+        for start in (0..count).step_by(STACK_WORDS) {
+            let words = &mut words[..(count - start).min(STACK_WORDS)];
+            self.memory.read_words(self.area + (first + start) * 4, words);
+            out.extend(words.iter().map(|&entry| self.geometry.block_of(entry)));
+        }
     }
 
     /// Takes everything out of all stacks of `class`.
@@ -464,7 +474,9 @@ impl<'a> Magazines<'a> {
         mut f: impl FnMut(usize),
     ) -> Result<(), Corrupt> {
         let (top, base) = self.place(stack, class)?;
-        (base..top).for_each(|index| f(self.geometry.block_of(self.get(index))));
+        let mut blocks = Vec::new();
+        self.read(base, top - base, &mut blocks);
+        blocks.into_iter().for_each(&mut f);
         Ok(())
     }
 
@@ -478,7 +490,7 @@ impl<'a> Magazines<'a> {
         if count > OUTBOX_MAX {
             return Err(Corrupt);
         }
-        out.extend((0..count).map(|index| self.geometry.block_of(self.get(OUTBOX + 1 + index))));
+        self.read(OUTBOX + 1, count, out);
         self.set(OUTBOX, 0);
         Ok(())
     }

@@ -73,7 +73,8 @@ impl Attachment {
         add(&self.engine.counters.taken_blocks, blocks);
         add(&self.engine.counters.taken_bytes, bytes);
         // Not live yet, for all `high_water` knows.
-        add(&self.engine.threads[self.slot()].cached_estimate, bytes);
+        let estimate = &self.engine.threads[self.slot()].cached_estimate;
+        estimate.store(get(estimate) + bytes, Ordering::Relaxed);
         add(&self.engine.counters.cached_estimate, bytes);
     }
 
@@ -113,11 +114,17 @@ impl Attachment {
         if let Some(p) = self.try_alloc(route)? {
             return Ok(p);
         }
-        if let Route::Class(_) = route {
-            // No slab can be had, but the block alone may fit into what is left.
+        if let Route::Class(class) = route {
+            // No slab of this class can be had. What is left may hold the block all the same: whole
+            // pages, or a slot of a larger class.
             let pages = Route::Pages { count: size.div_ceil(PAGE_BYTES), align };
-            if let Some(p) = self.try_alloc(pages)? {
-                return Ok(p);
+            let larger = (class + 1..=self.engine.sizes.len())
+                .filter(|&other| self.engine.can_serve(self.cpu(), other, align))
+                .map(Route::Class);
+            for fallback in [pages].into_iter().chain(larger) {
+                if let Some(p) = self.try_alloc(fallback)? {
+                    return Ok(p);
+                }
             }
         }
         Err(self.no_memory(size))
@@ -196,6 +203,16 @@ impl HeapEngine {
         Ok(match self.global.table().class_of(layout) {
             Some(class) => Route::Class(usize::from(class.0) + 1),
             None => Route::Pages { count: size.div_ceil(PAGE_BYTES), align },
+        })
+    }
+
+    /// Whether `cpu` has a slot of `class` that starts at a multiple of `align`.
+    fn can_serve(&self, cpu: CpuId, class: usize, align: usize) -> bool {
+        let layout = Layout::from_size_align(self.sizes[class - 1], align);
+        layout.is_ok_and(|layout| {
+            self.global.table().class_of(layout).is_some_and(|found| {
+                usize::from(found.0) + 1 == class && self.global.has_slots(cpu, found)
+            })
         })
     }
 

@@ -4,6 +4,8 @@
 //! one hands it back. Handing back a block of a shared heap happens under the members' read lock, so that
 //! no dead thread is recovered between the two steps (`recover.rs`).
 
+use std::sync::atomic::Ordering;
+
 use heapwright_two_level::CpuId;
 
 use super::{Attachment, HeapEngine, HeapError, HeapResult, geometry::PAGE_BYTES, lock, take_away};
@@ -37,8 +39,7 @@ impl Attachment {
         if blocks.is_empty() {
             return Ok(());
         }
-        let live = |&&p: &&usize| !engine.is_place(p) || engine.state.is_live(&engine.meta, p);
-        if let Some(p) = blocks.iter().find(live) {
+        if let Some(p) = engine.state.find_live(&engine.meta, engine.geometry.size, blocks) {
             return Err(engine.poison(format!("a magazine of class {class} held {p:#x}")));
         }
         if engine.global.give_slots(self.cpu(), blocks).is_err() {
@@ -48,10 +49,10 @@ impl Attachment {
         take_away(&engine.counters.taken_blocks, blocks.len());
         take_away(&engine.counters.taken_bytes, bytes);
         // They were not live for `high_water` either.
-        let thread = &engine.threads[self.slot()];
-        let estimate = super::get(&thread.cached_estimate).min(bytes);
-        take_away(&thread.cached_estimate, estimate);
-        take_away(&engine.counters.cached_estimate, estimate);
+        let estimate = &engine.threads[self.slot()].cached_estimate;
+        let cached = super::get(estimate);
+        estimate.store(cached - cached.min(bytes), Ordering::Relaxed);
+        take_away(&engine.counters.cached_estimate, cached.min(bytes));
         Ok(())
     }
 

@@ -169,6 +169,16 @@ impl Mapping {
         unsafe { ptr::copy(source, target, length) };
     }
 
+    /// Copies the words from byte `offset`, a multiple of 4, into `words`.
+    #[inline]
+    pub fn read_words(&self, offset: usize, words: &mut [i32]) {
+        debug_assert_eq!(offset % 4, 0);
+        let source = self.at(offset & !3, size_of_val(words)).cast::<i32>();
+        // SAFETY: `at` proved the source inside, of which nobody holds a reference; `words` is a slice of
+        // ours, so the two do not overlap. The base is a multiple of 8, so the words are aligned.
+        unsafe { ptr::copy_nonoverlapping(source, words.as_mut_ptr(), words.len()) };
+    }
+
     /// Gives the whole pages of the range back to the system; whether it could.
     pub fn decommit(&self, offset: usize, length: usize) -> bool {
         self.region.as_ref().is_some_and(|region| region.decommit(offset, length).is_ok())

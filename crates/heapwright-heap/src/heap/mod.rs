@@ -391,14 +391,22 @@ impl HeapEngine {
                 cached += magazines.low_water(class) * self.sizes[class - 1];
             }
         }
-        let before = thread.cached_estimate.swap(cached, Ordering::Relaxed);
+        // Only its own thread writes it.
+        let before = get(&thread.cached_estimate);
+        if before == cached {
+            return self.high_water_of(get(&self.counters.cached_estimate));
+        }
+        thread.cached_estimate.store(cached, Ordering::Relaxed);
         let counters = &self.counters;
         let sum =
             counters.cached_estimate.fetch_add(cached.wrapping_sub(before), Ordering::Relaxed);
-        let sum = sum.wrapping_add(cached).wrapping_sub(before);
-        let used = get(&counters.taken_bytes).saturating_sub(sum);
-        if used > get(&counters.used_peak) {
-            counters.used_peak.fetch_max(used, Ordering::Relaxed);
+        self.high_water_of(sum.wrapping_add(cached).wrapping_sub(before));
+    }
+
+    fn high_water_of(&self, cached: usize) {
+        let used = get(&self.counters.taken_bytes).saturating_sub(cached);
+        if used > get(&self.counters.used_peak) {
+            self.counters.used_peak.fetch_max(used, Ordering::Relaxed);
         }
     }
 

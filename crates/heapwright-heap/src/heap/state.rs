@@ -9,7 +9,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::heap::{
-    geometry::{GRANULE_SHIFT, Geometry, STATE_DEAD, STATE_LIVE, STATE_OUTBOX},
+    geometry::{GRANULE_SHIFT, Geometry, PAGE_BYTES, STATE_DEAD, STATE_LIVE, STATE_OUTBOX},
     memory::Mapping,
 };
 
@@ -77,6 +77,25 @@ impl StateMap {
         self.get(memory, p) == STATE_LIVE
     }
 
+    /// The first of `blocks` that is live, or that is no place below `end` where a block may start.
+    pub(super) fn find_live(
+        &self,
+        memory: &Mapping,
+        end: usize,
+        blocks: &[usize],
+    ) -> Option<usize> {
+        let place = |p: usize| p < end && p.is_multiple_of(1 << GRANULE_SHIFT);
+        let dead = |&p: &usize| {
+            place(p)
+                && if self.is_shared() {
+                    memory.byte(self.bytes + (p >> GRANULE_SHIFT)) != STATE_LIVE
+                } else {
+                    !self.bit(memory, p)
+                }
+        };
+        blocks.iter().copied().find(|p| !dead(p))
+    }
+
     /// Marks `p`, which the caller holds, as live.
     #[inline]
     pub(super) fn set_live(&self, memory: &Mapping, p: usize) {
@@ -112,11 +131,17 @@ impl StateMap {
         page: usize,
         mut f: impl FnMut(usize, u8),
     ) {
-        for p in (page..page + super::geometry::PAGE_BYTES).step_by(1 << (GRANULE_SHIFT + 5)) {
-            if !self.is_shared() && memory.word(self.word_of(p).0) == 0 {
+        // One word of the map at a time: 32 granules of bits, 4 of bytes.
+        let shared = self.is_shared();
+        let granules = if shared { 4 } else { 32 };
+        let first = page >> GRANULE_SHIFT;
+        for group in (first..first + (PAGE_BYTES >> GRANULE_SHIFT)).step_by(granules) {
+            let word = if shared { self.bytes + group } else { self.bits + group / 8 };
+            if memory.word(word) == 0 {
                 continue;
             }
-            for p in (p..p + (1 << (GRANULE_SHIFT + 5))).step_by(1 << GRANULE_SHIFT) {
+            for granule in group..group + granules {
+                let p = granule << GRANULE_SHIFT;
                 let state = self.get(memory, p);
                 if state != STATE_DEAD {
                     f(p, state);

@@ -6,7 +6,7 @@ use heapwright_core::{AllocError, AllocResult};
 
 use super::{CpuId, CpuSlabs, GlobalAllocator, SlabInfo};
 use crate::remote;
-use crate::size_class::SizeClass;
+use crate::size_class::{SizeClass, SlotSize};
 use crate::slab::{Shape, Slab, SlabId, SlotBit};
 use crate::sync::{MutexGuard, lock};
 
@@ -24,6 +24,24 @@ pub(super) struct Drained {
 struct Group {
     id: SlabId,
     bit: SlotBit,
+    /// Address of the first slot of the word.
+    start: usize,
+    /// Slots of the word.
+    slots: usize,
+    size: SlotSize,
+}
+
+impl Group {
+    /// The bit of the slot that begins at `pos`, if it is of this word.
+    #[inline]
+    fn mask_of(&self, pos: usize) -> Option<u64> {
+        let offset = pos.wrapping_sub(self.start);
+        if offset >= self.slots * self.size.size {
+            return None;
+        }
+        let slot = self.size.index_of(offset);
+        (slot * self.size.size == offset).then(|| 1 << slot)
+    }
 }
 
 impl GlobalAllocator {
@@ -217,21 +235,26 @@ impl GlobalAllocator {
         let mut group: Option<Group> = None;
         let mut all_won = true;
         for &pos in slots {
-            let Some((id, _, slot)) = self.find(pos) else {
+            // Most come in the order in which they were handed out: the next slot of the same word.
+            if let Some(open) = &mut group
+                && let Some(mask) = open.mask_of(pos)
+            {
+                all_won &= open.bit.mask & mask == 0;
+                open.bit.mask |= mask;
+                continue;
+            }
+            let Some((id, slab, slot)) = self.find(pos) else {
                 all_won = false;
                 continue;
             };
             let bit = SlotBit::of(slot);
-            match &mut group {
-                Some(open) if open.id == id && open.bit.word == bit.word => {
-                    all_won &= open.bit.mask & bit.mask == 0;
-                    open.bit.mask |= bit.mask;
-                }
-                _ => {
-                    if let Some(done) = group.replace(Group { id, bit }) {
-                        all_won &= self.give_group(cpu, &mut guard, done);
-                    }
-                }
+            let shape = slab.shape();
+            let size = self.classes[shape.class.index()].slot;
+            let first = slot / 64 * 64;
+            let slots = (shape.slots as usize - first).min(64);
+            let group_start = slab.base() + first * size.size;
+            if let Some(done) = group.replace(Group { id, bit, start: group_start, slots, size }) {
+                all_won &= self.give_group(cpu, &mut guard, done);
             }
         }
         if let Some(done) = group {
@@ -248,7 +271,7 @@ impl GlobalAllocator {
         guard: &mut Option<MutexGuard<'a, CpuSlabs>>,
         group: Group,
     ) -> bool {
-        let Group { id, bit } = group;
+        let Group { id, bit, .. } = group;
         let slab = self.arena.get(id);
         if slab.owner() == cpu {
             let slabs = guard.get_or_insert_with(|| lock(&self.cpus[cpu.index()].slabs));
