@@ -41,7 +41,7 @@ function follow(command, commandArgs, seen = () => {}) {
 
 if (args.length === 0) {
   const before = failed;
-  const profile = torture ? ['--release'] : [];
+  const profile = torture ? ['--profile', 'release-checked'] : [];
   const code = await follow('cargo', ['test', '--locked', '--no-fail-fast', ...profile], (line) => {
     const counts = /^test result: .* (\d+) passed; (\d+) failed;/.exec(line);
     passed += Number(counts?.[1] ?? 0);
