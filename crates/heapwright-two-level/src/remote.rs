@@ -54,7 +54,8 @@ impl PendingStack {
 
     /// Pushes unless the stack is closed. `Err`: the adopter. The caller has raised the slab's flag.
     fn push(&self, id: SlabId, slab: Slab<'_>) -> Result<(), CpuId> {
-        let mut head = self.head.load(Ordering::Acquire);
+        // Most often the stack is empty; if not, the exchange says what is there.
+        let mut head = 0;
         loop {
             if head & CLOSED != 0 {
                 // Truncation cannot happen: a mark holds a CPU's 16 bits.
@@ -71,12 +72,6 @@ impl PendingStack {
                 Err(now) => head = now,
             }
         }
-    }
-
-    /// Whether there is nothing to drain.
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.head.load(Ordering::Relaxed) & !CLOSED == 0
     }
 
     /// Takes all; the stack is open, and only its owner calls this.

@@ -23,7 +23,10 @@ fn bounded(preemptions: usize, race: fn(races::Spawn)) {
     let mut builder = loom::model::Builder::new();
     builder.max_branches = 100_000;
     builder.preemption_bound.get_or_insert(preemptions);
-    builder.check(move || race(spawn));
+    let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let c2 = count.clone();
+    builder.check(move || { c2.fetch_add(1, std::sync::atomic::Ordering::Relaxed); race(spawn) });
+    println!("executions {:?}", count);
 }
 
 #[test]

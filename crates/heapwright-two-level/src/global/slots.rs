@@ -289,11 +289,10 @@ impl GlobalAllocator {
 
     /// Drains the pending stack of `cpu`, whose lock is held.
     pub(super) fn drain_into(&self, cpu: CpuId, slabs: &mut CpuSlabs) -> Drained {
-        let stack = &self.pending[cpu.index()];
-        if slabs.closed || stack.is_empty() {
+        if slabs.closed {
             return Drained::default();
         }
-        self.drain_chain(cpu, slabs, stack.take_all())
+        self.drain_chain(cpu, slabs, self.pending[cpu.index()].take_all())
     }
 
     /// Drains the slabs of a chain that was taken off a stack.
