@@ -1,6 +1,6 @@
 //! Real threads on the real engine: what the sanitizers run, and acceptance test A10.
 //!
-//! Under ThreadSanitizer (`docs/sanitizers.md`) every unordered access of the engine's own atomics and of
+//! Under ThreadSanitizer (`docs/verification.md`) every unordered access of the engine's own atomics and of
 //! the tags in the blocks is reported; alone it finds lost slabs, double owners and stranded frees.
 
 #![cfg(not(any(loom, shuttle)))]
