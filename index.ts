@@ -63,3 +63,8 @@ export type {
   SlabClassStats,
   SlabDeallocResult,
 } from './src/slab-cache.ts';
+export { Heap } from './src/heap.ts';
+export type { HeapHandle } from './src/heap.ts';
+export type { HeapDebugOptions, HeapOptions } from './src/heap-options.ts';
+export type { HeapClassStats, HeapStats, Leak } from './src/heap-engine.ts';
+export type { Pool } from './src/pool.ts';

@@ -93,6 +93,16 @@ export class RangeBuffers {
     return new Uint8Array(window, offset - base, length);
   }
 
+  /**
+   * One buffer over the whole range; `undefined` where the runtime maps none of that length.
+   *
+   * @remarks Kept; made anew where the program has detached it.
+   */
+  whole(): ArrayBuffer | SharedArrayBuffer | undefined {
+    if (this.#shared !== undefined) return this.#shared;
+    return this.#size <= this.#windowBytesMax ? this.#buffer(0, this.#size) : undefined;
+  }
+
   /** Detaches every buffer: all views of this range become length 0. */
   detach(): void {
     const { binding } = native();

@@ -40,6 +40,61 @@ export interface NativeMemory extends NativeAllocator {
   provide(range: number, bytes: Uint8Array): void;
 }
 
+/** One thread's attachment to a heap; `docs/heap.md` has its memory. */
+export interface NativeHeap {
+  readonly handle: number;
+  readonly id: number;
+  readonly generation: number;
+  /** This thread's slot: the owner in page map words, the index of its shared-mode area. */
+  readonly slot: number;
+  readonly size: number;
+  readonly metaSize: number;
+  readonly pageMapOffset: number;
+  readonly bitsOffset: number;
+  readonly bytesOffset: number;
+  readonly areasOffset: number;
+  /** A window of the data; `null` as {@link NativeMemory.wrap}. */
+  data(offset: number, length: number): ArrayBuffer | null;
+  /** A window of the metadata. */
+  meta(offset: number, length: number): ArrayBuffer | null;
+  /** Fallback backend: memory of JavaScript's own becomes that of the heap. Status in `ctl[0]`. */
+  provide(data: Uint8Array, metadata: Uint8Array): void;
+  close(): void;
+  destroy(): void;
+}
+
+/** What the Heap calls, every time a magazine is empty or full: no arguments either. */
+export interface HeapCallbacks {
+  /** `[h, class] → [n]`: fills the alloc stack. */
+  heapRefill(): void;
+  /** `[h, class]`: hands back the older half of the free stack. */
+  heapFlush(): void;
+  /** `[h, class] → [n]` */
+  heapPoolRefill(): void;
+  /** `[h, class]` */
+  heapPoolFlush(): void;
+  /** `[h]`: hands back what other threads own. */
+  heapOutbox(): void;
+  /** `[h, size, align] → [p]` */
+  heapAlloc(): void;
+  /** `[h, size, align] → [p]` */
+  heapAllocZeroed(): void;
+  /** `[h, p]` */
+  heapFree(): void;
+  /** `[h, p, newSize] → [p]` */
+  heapRealloc(): void;
+  /** `[h, p] → [start, usable, class]` */
+  heapLookup(): void;
+  /** `[h] → [size, committed, used, peakUsed, blocks, cached, largestFree, threads, shared, allocs, frees, crossings, failures]` */
+  heapStats(): void;
+  /** `[h] → [blocks]` */
+  heapCheck(): void;
+  /** `[h] → [bytes decommitted]` */
+  heapTrim(): void;
+  /** `[h]`: from exclusive to shared. */
+  heapShare(): void;
+}
+
 /** What is called per allocation: no arguments, everything through the control block. */
 export interface RawCallbacks {
   /** `[h, size, align] → [pos]` */
@@ -101,7 +156,7 @@ export interface RawCallbacks {
 }
 
 /** The whole binding, as its Rust side is written. */
-export interface Binding extends RawCallbacks {
+export interface Binding extends RawCallbacks, HeapCallbacks {
   readonly layoutVersion: number;
   controlBlock(): ArrayBuffer;
   features(): string[];
@@ -130,13 +185,25 @@ export interface Binding extends RawCallbacks {
   readonly NativeTwoLevel: new (cpus: number, pageSize: number, memory: boolean) => NativeMemory;
   readonly NativeBuddyPages: new (pageSize: number, memory: boolean) => NativeMemory;
   readonly NativeSlabCache: new (pageSize: number) => NativeAllocator;
+  /** Status in `ctl[0]`. `flags`: 1 huge pages, 2 populate. */
+  readonly NativeHeap: new (size: number, maxThreads: number, flags: number) => NativeHeap;
+  /** Status in `ctl[0]`; `null` unless it is 0. */
+  heapAttach(id: number, generation: number): NativeHeap | null;
+  /** `[h, size]`: fills `out`, all or nothing. */
+  heapAllocMany(out: Float64Array): void;
+  /** `[h]`: all or nothing; on an error `ctl[1]` is the position it is about. */
+  heapFreeMany(positions: Float64Array): void;
+  /** `(p, usable)` pairs, ascending. */
+  heapLive(handle: number): Float64Array;
+  /** Rows of class size, live blocks, slabs, cached blocks. */
+  heapClassStats(handle: number): Float64Array;
 }
 
 /** The binding of this environment, ready for use. */
 export interface Native {
   readonly binding: Binding;
   /** The same functions, in an object of fixed shape: a property load that V8 keeps in its caches. */
-  readonly raw: RawCallbacks;
+  readonly raw: RawCallbacks & HeapCallbacks;
   /** The control block. */
   readonly ctl: Float64Array;
 }
@@ -169,7 +236,7 @@ function load(): Native {
   return { binding, ctl, raw: rawCallbacks(binding) };
 }
 
-function rawCallbacks(binding: Binding): RawCallbacks {
+function rawCallbacks(binding: Binding): RawCallbacks & HeapCallbacks {
   return {
     byteAlloc: binding.byteAlloc,
     byteAllocZeroed: binding.byteAllocZeroed,
@@ -199,6 +266,20 @@ function rawCallbacks(binding: Binding): RawCallbacks {
     slabAlloc: binding.slabAlloc,
     slabAdd: binding.slabAdd,
     slabDealloc: binding.slabDealloc,
+    heapRefill: binding.heapRefill,
+    heapFlush: binding.heapFlush,
+    heapPoolRefill: binding.heapPoolRefill,
+    heapPoolFlush: binding.heapPoolFlush,
+    heapOutbox: binding.heapOutbox,
+    heapAlloc: binding.heapAlloc,
+    heapAllocZeroed: binding.heapAllocZeroed,
+    heapFree: binding.heapFree,
+    heapRealloc: binding.heapRealloc,
+    heapLookup: binding.heapLookup,
+    heapStats: binding.heapStats,
+    heapCheck: binding.heapCheck,
+    heapTrim: binding.heapTrim,
+    heapShare: binding.heapShare,
   };
 }
 

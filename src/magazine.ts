@@ -1,0 +1,392 @@
+/**
+ * @file The hot path of the Heap: pop, push and the live check over native memory.
+ *
+ * ```text
+ * thread area   [control words | size → class | tops | stacks …]        one Int32Array, constant offsets
+ * page map      one word per 4 KiB page: class number | owner << 8       small, stays in cache
+ * live state    exclusive: a bit per 16 B granule      shared: a byte per granule, changed by atomics
+ *
+ * class c       alloc stack  0 p p p p .   ← alloc pops         free stack  0 p p . . .   ← free pushes
+ *                                      ╰──────── trade places when one is empty ────────╯
+ * ```
+ *
+ * - A stack lies at the end of its aligned memory, so "full" is one mask test; below its base stands a
+ *   0, which is never a block, so "empty" is what a pop finds.
+ * - `alloc` never waits for the store of a `free` whose address hangs on a cache miss: the two tops are
+ *   different words.
+ * - Alloc stacks are only popped between two calls of the slow path, so pops need no counter.
+ * - The functions below are made per heap, and each heap gets a copy of their code of its own
+ *   ({@link specialize}): V8 turns what a closure captured into constants only while that code has one
+ *   closure, which halves the time of a pair (`docs/heap.md` has the figures).
+ * - None of them may be left half done by `worker.terminate()`: V8 looks for that at function entry and
+ *   at loop back edges, and the steps from the live check to the last store have neither.
+ *
+ * Invariant: a stack holds only blocks of slabs that this thread owns, none of them live.
+ *
+ * Not here: anything that crosses to Rust or throws (`heap-core.ts`), which is every other case.
+ */
+
+/** Where things lie in a thread area, in words; declared by Rust. */
+export interface AreaLayout {
+  /** Class number of `ceil(size / 16)`. */
+  readonly s2c: number;
+  /** Tops of the alloc stacks, by class number. */
+  readonly at: number;
+  /** Tops of the free stacks. */
+  readonly ft: number;
+  /** Words of a stack, less one. */
+  readonly mask: number;
+  /** The largest size that magazines serve. */
+  readonly smallMax: number;
+  /** How many blocks wait in the outbox; they follow. */
+  readonly outbox: number;
+  /** The most that may wait there. */
+  readonly outboxMax: number;
+  /** The class number of page runs. */
+  readonly large: number;
+}
+
+/** What a fast path falls back on: everything that is not an ordinary hit. */
+export interface SlowPath {
+  alloc(size: unknown, align: unknown): number;
+  free(p: unknown): void;
+  /** Shared heaps: this thread has won the block at `p` (state 2), and found no room for it. */
+  claimed(p: number): void;
+}
+
+/** What a pool falls back on. */
+export interface PoolSlowPath {
+  alloc(): number;
+  free(p: unknown): void;
+}
+
+/** The two functions of a hot path. */
+export interface HeapPath {
+  readonly alloc: (size: number, align?: number) => number;
+  readonly free: (p: number) => void;
+}
+
+/** The memory of an exclusive heap: one array over thread area, page map and state bits. */
+export interface ExclusiveMemory {
+  readonly m: Int32Array;
+  /** Word index of the page map. */
+  readonly pages: number;
+  /** Word index of the state bits. */
+  readonly bits: number;
+  /** Size of the heap in bytes. */
+  readonly end: number;
+  /** Above 4 GiB: stacks hold granule numbers instead of addresses. */
+  readonly big: boolean;
+}
+
+/** The memory of a shared heap, as one thread sees it. */
+export interface SharedMemory {
+  /** This thread's area. */
+  readonly t: Int32Array;
+  readonly pageMap: Int32Array;
+  /** A byte per granule. */
+  readonly state: Uint8Array;
+  readonly end: number;
+  readonly big: boolean;
+  /** This thread's slot: the owner in page map words. */
+  readonly me: number;
+}
+
+/** The mutable state of a pool's hot path. */
+export interface PoolState {
+  /** Of the pool's own stack: an object field, which V8 keeps in a register across a pair. */
+  top: number;
+  /** Allocations since they were last added up. */
+  count: number;
+}
+
+/** The hot path of one size. */
+export interface PoolPath {
+  readonly alloc: () => number;
+  readonly free: (p: number) => void;
+}
+
+/**
+ * The hot path of a heap that one thread has.
+ *
+ * Refers to nothing outside itself, so that {@link specialize} can make copies of it.
+ */
+export function exclusivePath(memory: ExclusiveMemory, area: AreaLayout, slow: SlowPath): HeapPath {
+  const { m, pages, bits, end, big } = memory;
+  const { s2c, at, ft, mask, smallMax } = area;
+
+  function alloc(size: number, align?: number): number {
+    if (
+      typeof size === 'number' &&
+      (size | 0) === size &&
+      (size - 1) >>> 0 < smallMax &&
+      align === undefined
+    ) {
+      const c = m[s2c + ((size + 15) >>> 4)] as number;
+      const t = (m[at + c] as number) - 1;
+      const e = m[t] as number;
+      if (e !== 0) {
+        m[at + c] = t;
+        if (big) {
+          const w = bits + (e >>> 5);
+          m[w] = (m[w] as number) | (1 << e);
+          return (e >>> 0) * 16;
+        }
+        const w = bits + (e >>> 9);
+        m[w] = (m[w] as number) | (1 << (e >>> 4));
+        return e >>> 0;
+      }
+    }
+    return slow.alloc(size, align);
+  }
+
+  function free(p: number): void {
+    if (big && typeof p === 'number') {
+      const g = (p / 16) >>> 0;
+      if (g * 16 === p && p < end) {
+        const w = bits + (g >>> 5);
+        const s = m[w] as number;
+        const b = 1 << g;
+        if ((s & b) !== 0) {
+          const c = m[pages + (g >>> 8)] as number;
+          const t = m[ft + c] as number;
+          if ((t & mask) !== 0) {
+            m[w] = s ^ b;
+            m[t] = g;
+            m[ft + c] = t + 1;
+            return;
+          }
+        }
+      }
+    } else if (!big && typeof p === 'number' && (p & ~15) >>> 0 === p && p < end) {
+      const w = bits + (p >>> 9);
+      const s = m[w] as number;
+      const b = 1 << (p >>> 4);
+      if ((s & b) !== 0) {
+        const c = m[pages + (p >>> 12)] as number;
+        const t = m[ft + c] as number;
+        if ((t & mask) !== 0) {
+          m[w] = s ^ b;
+          m[t] = p;
+          m[ft + c] = t + 1;
+          return;
+        }
+      }
+    }
+    slow.free(p);
+  }
+
+  return { alloc, free };
+}
+
+/**
+ * The hot path of one thread of a shared heap.
+ *
+ * A block belongs to the one thread whose compare-exchange takes its state from live (1) to claimed
+ * (2); nobody else touches it then, and its slab cannot go away. The owner's own block becomes free (0)
+ * and goes on the owner's stack; another's stays claimed and waits in the outbox for Rust.
+ *
+ * Refers to nothing outside itself, so that {@link specialize} can make copies of it.
+ */
+export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPath): HeapPath {
+  const { t, pageMap, state, end, big, me } = memory;
+  const { s2c, at, ft, mask, smallMax, outbox, outboxMax, large } = area;
+
+  function alloc(size: number, align?: number): number {
+    if (
+      typeof size === 'number' &&
+      (size | 0) === size &&
+      (size - 1) >>> 0 < smallMax &&
+      align === undefined &&
+      t[0] === 1
+    ) {
+      const c = t[s2c + ((size + 15) >>> 4)] as number;
+      const top = (t[at + c] as number) - 1;
+      const e = t[top] as number;
+      if (e !== 0) {
+        t[at + c] = top;
+        state[big ? e >>> 0 : e >>> 4] = 1;
+        return big ? (e >>> 0) * 16 : e >>> 0;
+      }
+    }
+    return slow.alloc(size, align);
+  }
+
+  function free(p: number): void {
+    if (typeof p === 'number' && p >= 0 && p < end && t[0] === 1) {
+      const g = big ? (p / 16) >>> 0 : p >>> 4;
+      if (g * 16 === p && Atomics.compareExchange(state, g, 1, 2) === 1) {
+        const word = pageMap[g >>> 8] as number;
+        const c = word & 255;
+        if (word >>> 8 === me) {
+          const top = t[ft + c] as number;
+          if ((top & mask) !== 0) {
+            state[g] = 0;
+            t[top] = big ? g : p;
+            t[ft + c] = top + 1;
+            return;
+          }
+        } else if (c < large) {
+          const n = t[outbox] as number;
+          if (n < outboxMax) {
+            t[outbox + 1 + n] = big ? g : p;
+            t[outbox] = n + 1;
+            return;
+          }
+        }
+        slow.claimed(p);
+        return;
+      }
+    }
+    slow.free(p);
+  }
+
+  return { alloc, free };
+}
+
+/**
+ * The hot path of a pool on an exclusive heap: one stack, its top in a field.
+ *
+ * Refers to nothing outside itself, so that {@link specialize} can make copies of it.
+ */
+export function exclusivePoolPath(
+  memory: ExclusiveMemory,
+  mask: number,
+  c: number,
+  s: PoolState,
+  slow: PoolSlowPath,
+): PoolPath {
+  const { m, pages, bits, end, big } = memory;
+
+  function alloc(): number {
+    const t = s.top - 1;
+    const e = m[t] as number;
+    if (e !== 0) {
+      s.top = t;
+      s.count += 1;
+      if (big) {
+        const w = bits + (e >>> 5);
+        m[w] = (m[w] as number) | (1 << e);
+        return (e >>> 0) * 16;
+      }
+      const w = bits + (e >>> 9);
+      m[w] = (m[w] as number) | (1 << (e >>> 4));
+      return e >>> 0;
+    }
+    return slow.alloc();
+  }
+
+  function free(p: number): void {
+    if (big && typeof p === 'number') {
+      const g = (p / 16) >>> 0;
+      if (g * 16 === p && p < end) {
+        const w = bits + (g >>> 5);
+        const v = m[w] as number;
+        const b = 1 << g;
+        const t = s.top;
+        if ((v & b) !== 0 && m[pages + (g >>> 8)] === c && (t & mask) !== 0) {
+          m[w] = v ^ b;
+          m[t] = g;
+          s.top = t + 1;
+          return;
+        }
+      }
+    } else if (!big && typeof p === 'number' && (p & ~15) >>> 0 === p && p < end) {
+      const w = bits + (p >>> 9);
+      const v = m[w] as number;
+      const b = 1 << (p >>> 4);
+      const t = s.top;
+      if ((v & b) !== 0 && m[pages + (p >>> 12)] === c && (t & mask) !== 0) {
+        m[w] = v ^ b;
+        m[t] = p;
+        s.top = t + 1;
+        return;
+      }
+    }
+    slow.free(p);
+  }
+
+  return { alloc, free };
+}
+
+/**
+ * The hot path of a pool of one thread of a shared heap.
+ *
+ * Refers to nothing outside itself, so that {@link specialize} can make copies of it.
+ */
+export function sharedPoolPath(
+  memory: SharedMemory,
+  mask: number,
+  c: number,
+  s: PoolState,
+  slow: PoolSlowPath,
+): PoolPath {
+  const { t, pageMap, state, end, big, me } = memory;
+  const own = c | (me << 8);
+
+  function alloc(): number {
+    const top = s.top - 1;
+    const e = t[top] as number;
+    if (e !== 0 && t[0] === 1) {
+      s.top = top;
+      s.count += 1;
+      state[big ? e >>> 0 : e >>> 4] = 1;
+      return big ? (e >>> 0) * 16 : e >>> 0;
+    }
+    return slow.alloc();
+  }
+
+  function free(p: number): void {
+    if (typeof p === 'number' && p >= 0 && p < end && t[0] === 1) {
+      const g = big ? (p / 16) >>> 0 : p >>> 4;
+      const top = s.top;
+      if (
+        g * 16 === p &&
+        pageMap[g >>> 8] === own &&
+        (top & mask) !== 0 &&
+        Atomics.compareExchange(state, g, 1, 2) === 1
+      ) {
+        // Looked at again, now that the block is this thread's: its slab cannot change any more.
+        if (pageMap[g >>> 8] === own) {
+          state[g] = 0;
+          t[top] = big ? g : p;
+          s.top = top + 1;
+          return;
+        }
+        Atomics.store(state, g, 1);
+      }
+    }
+    slow.free(p);
+  }
+
+  return { alloc, free };
+}
+
+/** Factories that gave out their own code already. */
+const given = new WeakSet<object>();
+
+/** How many copies of code this thread may make; later heaps share, and run slower. */
+let copiesLeft = 256;
+
+/**
+ * The factory itself the first time, then copies of it with code of their own.
+ *
+ * @remarks A copy costs about 0.1 ms. Where code from strings is forbidden (a flag of Node), or the
+ * allowance is used up, heaps share the code: correct, but their captured constants become loads.
+ */
+export function specialize<F extends (...parts: never[]) => unknown>(factory: F): F {
+  if (!given.has(factory)) {
+    given.add(factory);
+    return factory;
+  }
+  if (copiesLeft === 0) return factory;
+  copiesLeft -= 1;
+  try {
+    // The text is that of a function of this file, never of the program's.
+    // oxlint-disable-next-line no-new-func
+    return new Function(`'use strict'; return (${factory.toString()});`)() as F;
+  } catch {
+    copiesLeft = 0;
+    return factory;
+  }
+}
