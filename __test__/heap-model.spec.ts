@@ -23,7 +23,7 @@ afterEach(() => {
 
 /** What no throw may change. */
 function still(stats: HeapStats): unknown {
-  return { ...stats, crossings: 0, failures: 0, peakUsed: 0, committed: 0, cached: 0, classes: [] };
+  return { ...stats, name: '', crossings: 0, failures: 0, peakUsed: 0, committed: 0, cached: 0, classes: [] };
 }
 
 /** A block of the oracle. */
@@ -45,7 +45,7 @@ function modelRun(heap: Heap, seed: number, steps: number): void {
     const usable = heap.usableSize(p);
     if (usable < bytes || p % 16 !== 0 || p === 0) throw new Error(`bad block ${p} of ${usable}`);
     for (let g = p / 16; g < (p + usable) / 16; g += 1) {
-      if (starts[g] !== 0) throw new Error(`block ${p} of ${bytes} overlaps at ${g * 16}`);
+      if (starts[g] === 1) throw new Error(`block ${p} of ${bytes} overlaps at ${g * 16}`);
       starts[g] = 1;
     }
     const tag = random.below(256);
@@ -180,9 +180,10 @@ describe('Heap against a model', () => {
       }
       expect(live.size).toBeGreaterThan(30);
       const before = still(heap.stats());
-      const step = rounds(1, 1);
       let wrong = 0;
-      for (let p = -64; p <= MiB(1) + 4096; p += step) {
+      const { stackTraceLimit } = Error;
+      Error.stackTraceLimit = 0;
+      for (let p = -64; p <= MiB(1) + 4096; p += 1) {
         if (live.has(p)) continue;
         try {
           heap.free(p);
@@ -192,6 +193,7 @@ describe('Heap against a model', () => {
           if (code !== (p < 0 ? 'ERR_INVALID_PARAM' : 'ERR_NOT_ALLOCATED')) throw error;
         }
       }
+      Error.stackTraceLimit = stackTraceLimit;
       expect(wrong).toBe(0);
       expect(still(heap.stats())).toEqual(before);
       for (const p of live) heap.free(p);

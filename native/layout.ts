@@ -35,17 +35,3 @@ export const STATUS_CODES: readonly string[] = [
   'ERR_CORRUPTED',
   'ERR_INTERNAL',
 ];
-export const HEAP_AREA_BYTES = 1048576;
-export const HEAP_ALLOCS = 8;
-export const HEAP_AT = 3584;
-export const HEAP_CAP = 512;
-export const HEAP_CLASSES_MAX = 128;
-export const HEAP_COUNT = 3968;
-export const HEAP_FT = 3712;
-export const HEAP_LARGE = 127;
-export const HEAP_OUTBOX = 204800;
-export const HEAP_OUTBOX_MAX = 4095;
-export const HEAP_POISON = 512;
-export const HEAP_PT = 3840;
-export const HEAP_S2C = 1024;
-export const HEAP_SMALL_MAX = 32768;

@@ -18,6 +18,7 @@
  *
  * Not here: the engine that the blocks come from (`heap-core.ts`).
  */
+import { fileURLToPath } from 'node:url';
 import type { RangeBuffers } from './buffers.ts';
 import { channels } from './channels.ts';
 import { failure, hex } from './errors.ts';
@@ -40,8 +41,9 @@ const ZONE = 0xfd;
 const FRESH = 0xcd;
 const DEAD = 0xdd;
 
-/** What stack lines of this package contain. */
-const OWN_FRAMES = new URL('.', import.meta.url).href;
+/** What stack lines of this package contain, as a module is named by a loader or by a test runner. */
+const OWN_URL = new URL('.', import.meta.url).href;
+const OWN_PATH = fileURLToPath(OWN_URL);
 
 /** How many freed blocks are remembered for the message about their second free. */
 const HISTORY = 4096;
@@ -296,7 +298,9 @@ export class DebugEngine implements HeapEngine {
   #stack(): string {
     if (!this.#options.stacks) return '    (stacks are off)';
     const lines = (new Error().stack ?? '').split('\n').slice(1);
-    return lines.filter((line) => !line.includes(OWN_FRAMES)).join('\n');
+    return lines
+      .filter((line) => !line.includes(OWN_URL) && !line.includes(OWN_PATH))
+      .join('\n');
   }
 
   // ---------------------------------------------------------------- the rest of an engine

@@ -160,12 +160,7 @@ export class HeapCore implements HeapEngine, SlowPath {
     const [bytes, multiple] = judgeRequest(size, align);
     this.assertOpen();
     if (bytes > AREA.smallMax || multiple > GRANULE) {
-      this.#call3(this.#native.raw.heapAlloc, bytes, multiple, {
-        block: 'block',
-        unit: 'bytes',
-        requested: bytes,
-      });
-      return this.#native.ctl[1] as number;
+      return this.#allocBy(this.#native.raw.heapAlloc, bytes, multiple);
     }
     const c = this.#m[AREA.s2c + ((bytes + 15) >>> 4)] as number;
     this.#provide(c, bytes);
@@ -311,12 +306,13 @@ export class HeapCore implements HeapEngine, SlowPath {
       return p;
     }
     // Rust knows which pages are zero already.
+    return this.#allocBy(this.#native.raw.heapAllocZeroed, size, align);
+  }
+
+  /** One block from Rust; where memory is short, it takes back what the pools of this thread hold. */
+  #allocBy(raw: () => void, size: number, align: number): number {
     this.syncPools();
-    this.#call3(this.#native.raw.heapAllocZeroed, size, align, {
-      block: 'block',
-      unit: 'bytes',
-      requested: size,
-    });
+    this.#call3(raw, size, align, { block: 'block', unit: 'bytes', requested: size });
     const p = this.#native.ctl[1] as number;
     this.#readPools();
     return p;
@@ -343,9 +339,17 @@ export class HeapCore implements HeapEngine, SlowPath {
   /** All or nothing. */
   allocMany(size: number, count: number): Float64Array {
     const call: Call = { block: 'block', unit: 'bytes', requested: size * count };
-    const out = new Float64Array(count);
     this.syncPools();
     const { ctl, binding } = this.#native;
+    // An array that no heap could fill is not even made.
+    const out = new Float64Array(Math.min(count, this.#owner.size / GRANULE));
+    if (out.length < count) {
+      ctl[0] = this.#h;
+      ctl[1] = size * count;
+      ctl[2] = GRANULE;
+      this.#native.raw.heapAlloc();
+      throw this.#refuse(call);
+    }
     ctl[0] = this.#h;
     ctl[1] = size;
     binding.heapAllocMany(out);

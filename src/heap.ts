@@ -117,7 +117,7 @@ export class Heap implements Disposable {
   #i64: BigInt64Array | undefined;
   static {
     // What `console.log` shows: the settings, nothing native.
-    Object.defineProperty(Heap.prototype, inspect.custom, {
+    Object.defineProperty(this.prototype, inspect.custom, {
       configurable: true,
       writable: true,
       value(this: Heap, _depth: number, options: InspectOptions): string {
