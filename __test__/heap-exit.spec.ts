@@ -18,7 +18,7 @@ const workerOf = (body: string): string =>
      for (let i = 0; i < 1000; i += 1) own.push(heap.alloc(16 + i));
      parentPort.postMessage('ready');
      ${body}
-   `)}, { eval: true, workerData: { handle, entry: new URL('dist/index.js', 'file://' + process.cwd() + '/').pathname } });
+   `)}, { eval: true, execArgv: [], workerData: { handle, entry: new URL('dist/index.js', 'file://' + process.cwd() + '/').pathname } });
    const ready = (w) => new Promise((resolve, reject) => { w.once('message', resolve); w.once('error', reject); });
    const exited = (w) => new Promise((resolve) => w.once('exit', resolve));`;
 
@@ -63,14 +63,14 @@ const scenarios: Record<string, string> = {
       const heap = new Heap({ size: 2 ** 22 }); const p = heap.alloc(64); heap.u8[p] = 42;
       parentPort.once('message', () => process.exit(0));
       parentPort.postMessage({ handle: heap.handle, p });
-    `)}, { eval: true, workerData: new URL('dist/index.js', 'file://' + process.cwd() + '/').pathname });
+    `)}, { eval: true, execArgv: [], workerData: new URL('dist/index.js', 'file://' + process.cwd() + '/').pathname });
     const { handle, p } = await new Promise((r) => w.once('message', r));
     const heap = api.Heap.attach(handle); const gone = new Promise((r) => w.once('exit', r)); w.postMessage(0); await gone;
     if (heap.u8[p] !== 42) throw 1; heap.free(p); heap.free(heap.alloc(500)); if (heap.check() !== 0) throw 2; heap.close();
     try { api.Heap.attach(handle); throw 3; } catch (e) { if (e.code !== 'ERR_CLOSED') throw e; }`,
   'the addon stays mapped after the only worker that loaded it': `
     const { Worker } = await import('node:worker_threads'); const { readFileSync } = await import('node:fs');
-    const w = new Worker(${JSON.stringify("const { Heap } = require(require('node:worker_threads').workerData); new Heap({ size: 2 ** 20 }).alloc(5);")}, { eval: true, workerData: new URL('dist/index.js', 'file://' + process.cwd() + '/').pathname });
+    const w = new Worker(${JSON.stringify("const { Heap } = require(require('node:worker_threads').workerData); new Heap({ size: 2 ** 20 }).alloc(5);")}, { eval: true, execArgv: [], workerData: new URL('dist/index.js', 'file://' + process.cwd() + '/').pathname });
     await new Promise((r) => w.once('exit', r));
     if (!/heapwright.*\\.node/.test(readFileSync('/proc/self/maps', 'utf8'))) throw new Error('unmapped');`,
   'a getter that closes the heap in the middle of a call': `${heap}

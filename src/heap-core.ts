@@ -52,6 +52,9 @@ export const HEAP_ALIGN_MAX: number = 2 ** 21;
 /** Every block is a multiple of this. */
 const GRANULE = 16;
 
+/** What a word of the page map is about. */
+const PAGE = 4096;
+
 /** A live block: where it starts and how much of it may be used. */
 export interface Block {
   readonly start: number;
@@ -162,28 +165,25 @@ export class HeapCore implements HeapEngine, SlowPath {
     if (bytes > AREA.smallMax || multiple > GRANULE) {
       return this.#allocBy(this.#native.raw.heapAlloc, bytes, multiple);
     }
-    const c = this.#m[AREA.s2c + ((bytes + 15) >>> 4)] as number;
-    this.#provide(c, bytes);
-    return this.path.alloc(bytes);
+    if (this.#provide(this.classOf(bytes))) return this.path.alloc(bytes);
+    // No slab of the class can be had: a larger class may have a block, or a page be left.
+    return this.#allocBy(this.#native.raw.heapAlloc, bytes, multiple);
   }
 
-  /** Makes sure that the alloc stack of a class is not empty. */
-  #provide(c: number, bytes: number): void {
+  /** Whether the alloc stack of a class is not empty, or could be filled. */
+  #provide(c: number): boolean {
     const m = this.#m;
     const a = m[AREA.at + c] as number;
     const f = m[AREA.ft + c] as number;
-    if (m[a - 1] !== 0) return;
+    if (m[a - 1] !== 0) return true;
     if (m[f - 1] !== 0) {
       this.#swap(c, a, f);
-      return;
+      return true;
     }
     this.syncPools();
-    this.#call2(this.#native.raw.heapRefill, c, {
-      block: 'block',
-      unit: 'bytes',
-      requested: bytes,
-    });
+    this.#call2(this.#native.raw.heapRefill, c, { block: 'block', unit: 'bytes' });
     this.#readPools();
+    return this.#native.ctl[1] !== 0;
   }
 
   /** The stacks of a class trade places. */
@@ -204,14 +204,33 @@ export class HeapCore implements HeapEngine, SlowPath {
     isNumber(p, 'p');
     const block = natural(p, 'p');
     this.assertOpen();
-    const c = this.#exclusive === undefined ? 0 : this.#smallClass(block);
-    const f = this.#m[AREA.ft + c] as number;
-    if (c !== 0 && (f & AREA.mask) === 0) {
+    if (this.#madeRoomFor(block)) this.path.free(block);
+    else this.#call2(this.#native.raw.heapFree, block, blockAt(block));
+  }
+
+  /** Whether the hot path had no room for a block that may be live, and has some now. */
+  #madeRoomFor(p: number): boolean {
+    const m = this.#m;
+    const c = this.#exclusive === undefined ? this.#ownClass(p) : this.#smallClass(p);
+    if (c > 0) {
+      const f = m[AREA.ft + c] as number;
+      if ((f & AREA.mask) !== 0) return false;
       this.#makeRoom(c, f);
-      this.path.free(block);
-      return;
+      return true;
     }
-    this.#call2(this.#native.raw.heapFree, block, { block: 'block', unit: 'bytes', pos: block });
+    if (c === 0 || (m[AREA.outbox] as number) < AREA.outboxMax) return false;
+    this.#call1(this.#native.raw.heapOutbox, blockAt(p));
+    return true;
+  }
+
+  /** Shared: the class number at `p` where this thread owns the slab, -1 where another does, else 0. */
+  #ownClass(p: number): number {
+    const { pageMap, end, me } = this.#shared as SharedMemory;
+    if (p % GRANULE !== 0 || p >= end) return 0;
+    const word = pageMap[Math.floor(p / PAGE)] as number;
+    const c = word & 255;
+    if (c === 0 || c >= AREA.large) return 0;
+    return word >>> 8 === me ? c : -1;
   }
 
   /** Makes sure that the free stack of a class is not full. */
@@ -230,34 +249,8 @@ export class HeapCore implements HeapEngine, SlowPath {
     if (x === undefined || p % GRANULE !== 0 || p >= x.end) return 0;
     const g = p / GRANULE;
     if (((x.m[x.bits + Math.floor(g / 32)] as number) & (1 << (g % 32))) === 0) return 0;
-    const c = x.m[x.pages + Math.floor(g / 256)] as number;
+    const c = x.m[x.pages + Math.floor(p / PAGE)] as number;
     return c < AREA.large ? c : 0;
-  }
-
-  /** {@inheritDoc SlowPath.claimed} */
-  claimed(p: number): void {
-    const shared = this.#shared as SharedMemory;
-    const { t, state, big, me } = shared;
-    const g = p / GRANULE;
-    const word = shared.pageMap[Math.floor(g / 256)] as number;
-    const c = word & 255;
-    const call: Call = { block: 'block', unit: 'bytes', pos: p };
-    if (c >= AREA.large || c === 0) {
-      // A run of pages: Rust frees it from the state in which it was found.
-      Atomics.store(state, g, 1);
-      this.#call2(this.#native.raw.heapFree, p, call);
-    } else if (word >>> 8 === me) {
-      this.#makeRoom(c, t[AREA.ft + c] as number);
-      const top = t[AREA.ft + c] as number;
-      state[g] = 0;
-      t[top] = big ? g : p;
-      t[AREA.ft + c] = top + 1;
-    } else {
-      this.#call1(this.#native.raw.heapOutbox, call);
-      const n = t[AREA.outbox] as number;
-      t[AREA.outbox + 1 + n] = big ? g : p;
-      t[AREA.outbox] = n + 1;
-    }
   }
 
   /** Whether a live block starts at `p`. */
@@ -283,7 +276,7 @@ export class HeapCore implements HeapEngine, SlowPath {
   lookup(p: number): Block {
     const c = this.#smallClass(p);
     if (c !== 0) return { start: p, usable: this.#sizes[c] as number };
-    this.#call2(this.#native.raw.heapLookup, p, { block: 'block', unit: 'bytes', pos: p });
+    this.#call2(this.#native.raw.heapLookup, p, blockAt(p));
     const { ctl } = this.#native;
     return { start: ctl[1] as number, usable: ctl[2] as number };
   }
@@ -364,7 +357,7 @@ export class HeapCore implements HeapEngine, SlowPath {
     ctl[0] = this.#h;
     binding.heapFreeMany(positions);
     if (ctl[0] !== 0) {
-      throw this.#refuse({ block: 'block', unit: 'bytes', pos: ctl[1] as number });
+      throw this.#refuse(blockAt(ctl[1] as number));
     }
   }
 
@@ -425,7 +418,7 @@ export class HeapCore implements HeapEngine, SlowPath {
       pool.path.free(block);
       return;
     }
-    this.#call2(this.#native.raw.heapLookup, block, { block: 'block', unit: 'bytes', pos: block });
+    this.#call2(this.#native.raw.heapLookup, block, blockAt(block));
     const { ctl } = this.#native;
     if (ctl[1] !== block) throw notLive(block);
     if (ctl[3] !== c) throw mismatch(block, ctl[2] as number, this.#sizes[c] as number);
@@ -598,6 +591,11 @@ export class HeapCore implements HeapEngine, SlowPath {
     }
     return error;
   }
+}
+
+/** A call about the block at `p`. */
+function blockAt(p: number): Call {
+  return { block: 'block', unit: 'bytes', pos: p };
 }
 
 /** `ERR_NOT_ALLOCATED` for an address. */

@@ -50,8 +50,6 @@ export interface AreaLayout {
 export interface SlowPath {
   alloc(size: unknown, align: unknown): number;
   free(p: unknown): void;
-  /** Shared heaps: this thread has won the block at `p` (state 2), and found no room for it. */
-  claimed(p: number): void;
 }
 
 /** What a pool falls back on. */
@@ -182,9 +180,9 @@ export function exclusivePath(memory: ExclusiveMemory, area: AreaLayout, slow: S
 /**
  * The hot path of one thread of a shared heap.
  *
- * A block belongs to the one thread whose compare-exchange takes its state from live (1) to claimed
- * (2); nobody else touches it then, and its slab cannot go away. The owner's own block becomes free (0)
- * and goes on the owner's stack; another's stays claimed and waits in the outbox for Rust.
+ * A block belongs to the one thread whose compare-exchange takes its state away from live (1); nobody
+ * else touches it then, and its slab cannot go away. A block of this thread's own becomes free (0) and
+ * goes on its stack; another's becomes claimed (2) and waits in the outbox for Rust.
  *
  * Refers to nothing outside itself, so that {@link specialize} can make copies of it.
  */
@@ -215,27 +213,33 @@ export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPat
   function free(p: number): void {
     if (typeof p === 'number' && p >= 0 && p < end && t[0] === 1) {
       const g = big ? (p / 16) >>> 0 : p >>> 4;
-      if (g * 16 === p && Atomics.compareExchange(state, g, 1, 2) === 1) {
+      if (g * 16 === p) {
         const word = pageMap[g >>> 8] as number;
         const c = word & 255;
         if (word >>> 8 === me) {
           const top = t[ft + c] as number;
-          if ((top & mask) !== 0) {
-            state[g] = 0;
-            t[top] = big ? g : p;
-            t[ft + c] = top + 1;
-            return;
+          if ((top & mask) !== 0 && Atomics.compareExchange(state, g, 1, 0) === 1) {
+            // Looked at again, now that the block is nobody else's: its slab cannot change any more.
+            if (pageMap[g >>> 8] === word) {
+              t[top] = big ? g : p;
+              t[ft + c] = top + 1;
+              return;
+            }
+            Atomics.store(state, g, 1);
           }
-        } else if (c < large) {
+        } else if (c !== 0 && c < large) {
           const n = t[outbox] as number;
           if (n < outboxMax) {
+            // The entry first: a block that is claimed is always in somebody's outbox.
             t[outbox + 1 + n] = big ? g : p;
             t[outbox] = n + 1;
-            return;
+            if (Atomics.compareExchange(state, g, 1, 2) === 1) {
+              if (pageMap[g >>> 8] === word) return;
+              Atomics.store(state, g, 1);
+            }
+            t[outbox] = n;
           }
         }
-        slow.claimed(p);
-        return;
       }
     }
     slow.free(p);
@@ -344,11 +348,9 @@ export function sharedPoolPath(
         g * 16 === p &&
         pageMap[g >>> 8] === own &&
         (top & mask) !== 0 &&
-        Atomics.compareExchange(state, g, 1, 2) === 1
+        Atomics.compareExchange(state, g, 1, 0) === 1
       ) {
-        // Looked at again, now that the block is this thread's: its slab cannot change any more.
         if (pageMap[g >>> 8] === own) {
-          state[g] = 0;
           t[top] = big ? g : p;
           s.top = top + 1;
           return;

@@ -33,8 +33,9 @@ impl Attachment {
     ///
     /// # Errors
     ///
-    /// [`HeapError::InvalidParam`] for a number that is no class, [`HeapError::NoMemory`] when there is no
-    /// block even after this thread's magazines were given back; closed, poisoned.
+    /// [`HeapError::InvalidParam`] for a number that is no class; closed, poisoned. When there is no block
+    /// even after this thread's magazines were given back: [`HeapError::NoMemory`] for a pool, 0 blocks
+    /// otherwise, since [`alloc`](Self::alloc) may still find one of another class.
     pub fn refill(&self, stack: Stack, class: usize) -> HeapResult<usize> {
         let engine = self.enter()?;
         let size_class = engine.class(class)?;
@@ -46,7 +47,7 @@ impl Attachment {
         }
         self.reclaim()?;
         match self.fill(stack, class, size_class)? {
-            0 => Err(self.no_memory(engine.sizes[class - 1])),
+            0 if matches!(stack, Stack::Pool) => Err(self.no_memory(engine.sizes[class - 1])),
             count => Ok(count),
         }
     }

@@ -176,8 +176,7 @@ impl Script {
         }
         self.step()?;
         match self.heap.refill(Stack::Alloc, class) {
-            Ok(_) => Ok(true),
-            Err(HeapError::NoMemory { .. }) => Ok(false),
+            Ok(count) => Ok(count > 0),
             Err(error) => Err(error.into()),
         }
     }
