@@ -649,6 +649,206 @@ export declare interface GlobalAllocatorOptions {
   memory?: boolean;
 }
 
+/**
+ * A general-purpose heap outside V8's: `alloc` answers a number, views cover all of it, and a free that
+ * is wrong throws.
+ *
+ * @example
+ * ```ts
+ * const heap = new Heap({ size: MiB(64) }); // Reserved now, committed as it is touched.
+ * const p = heap.alloc(64); // A number, never 0.
+ * heap.u32[p >>> 2] = 0xdead_beef; // Native memory: no copy, nothing for the GC.
+ * heap.free(p); // A second free would throw ERR_NOT_ALLOCATED.
+ * heap.close();
+ * ```
+ */
+export declare class Heap implements Disposable {
+  #private;
+  /**
+   * Reserves a heap.
+   *
+   * @param options - `size` in bytes, from 1 MiB to 64 GiB.
+   * @throws AllocError `ERR_INVALID_PARAM`, `ERR_CAPACITY`, `ERR_NO_MEMORY` (address space, or with
+   * `populate` the memory itself), `ERR_NO_BINDING`.
+   */
+  constructor(options: HeapOptions);
+  /**
+   * The heap that a handle names, on this thread.
+   *
+   * @returns Where this thread has the heap open already: that very object.
+   * @throws AllocError `ERR_INVALID_PARAM` for a handle that was never issued, `ERR_CLOSED` for a heap
+   * that is gone, `ERR_CAPACITY` where `maxThreads` have it open.
+   */
+  static attach(handle: HeapHandle): Heap;
+  /** Names this heap to other threads. Reading it first switches this thread to its shared hot path. */
+  get handle(): HeapHandle;
+  /** Bytes reserved: what was asked for, rounded up to 64 KiB. */
+  get size(): number;
+  /** Whether this thread has let go, or the heap was destroyed. */
+  get closed(): boolean;
+  /** All bytes; index `p`. Above what the runtime maps as one buffer: `ERR_UNSUPPORTED`, use `view`. */
+  get u8(): Uint8Array;
+  /** All bytes, signed; index `p`. */
+  get i8(): Int8Array;
+  /** Index `p / 2`. */
+  get u16(): Uint16Array;
+  /** Index `p / 2`. */
+  get i16(): Int16Array;
+  /** Index `p / 4`; `p >>> 2` is as good in heaps up to 4 GiB, and wrong above. */
+  get u32(): Uint32Array;
+  /** Index `p / 4`. */
+  get i32(): Int32Array;
+  /** Index `p / 4`. */
+  get f32(): Float32Array;
+  /** Index `p / 8`. */
+  get f64(): Float64Array;
+  /** Index `p / 8`. */
+  get u64(): BigUint64Array;
+  /** Index `p / 8`. */
+  get i64(): BigInt64Array;
+  /**
+   * Allocates `size` bytes of uninitialized native memory.
+   *
+   * @param size - In bytes, from 1.
+   * @param align - A power of two up to 2 MiB; blocks are 16-byte aligned by themselves.
+   * @returns The address of the block in this heap: a number, never 0.
+   * @throws AllocError `ERR_NO_MEMORY`, with `requested` and `largestFree`.
+   * @remarks Constant time. Rust is called only when this thread's magazine is empty.
+   */
+  alloc(size: number, align?: number): number;
+  /**
+   * Allocates `size` bytes that are 0.
+   *
+   * @throws As {@link Heap.alloc}.
+   */
+  allocZeroed(size: number, align?: number): number;
+  /**
+   * Frees a block.
+   *
+   * @param p - The start of a live block of this heap.
+   * @throws AllocError `ERR_NOT_ALLOCATED` for any other address; nothing has changed then.
+   * @remarks Constant time; on any thread that has the heap open.
+   */
+  free(p: number): void;
+  /**
+   * Like C's: keeps the contents up to the smaller size; in place where possible.
+   *
+   * @returns The address, 16-byte aligned; where it is another one, the old block is dead.
+   * @throws AllocError `ERR_NO_MEMORY`, `ERR_NOT_ALLOCATED`; the old block is untouched then.
+   */
+  realloc(p: number, newSize: number): number;
+  /**
+   * Allocates `count` blocks of `size` bytes, all or none.
+   *
+   * @throws AllocError `ERR_NO_MEMORY`; none was allocated then.
+   */
+  allocMany(size: number, count: number): Float64Array;
+  /**
+   * Frees many blocks, all or none: every address is checked, and must occur once, before any is freed.
+   *
+   * @throws AllocError `ERR_NOT_ALLOCATED`.
+   */
+  freeMany(ps: ArrayLike<number>): void;
+  /** Whether a live block starts at `p`; false for every number that is none. */
+  isLive(p: number): boolean;
+  /** Bytes that may be used of the block at `p`: at least what was asked for. */
+  usableSize(p: number): number;
+  /**
+   * Zero-copy bytes of a live block, from any address inside it.
+   *
+   * @param length - From 0; by default the rest of the block.
+   * @throws AllocError `ERR_NOT_ALLOCATED`; `ERR_INVALID_PARAM` beyond the end of the block.
+   */
+  view(p: number, length?: number): Uint8Array;
+  /** As {@link Heap.view}, as a Buffer. */
+  buffer(p: number, length?: number): Buffer;
+  /**
+   * Copies bytes between live blocks, or within one; overlap-safe.
+   *
+   * @param to - Any address inside a live block; so is `from`.
+   */
+  copy(to: number, from: number, length: number): void;
+  /**
+   * Fills part of a live block with one byte.
+   *
+   * @param value - From 0 to 255.
+   */
+  fill(p: number, value: number, length?: number): void;
+  /**
+   * Blocks of one size: the fastest path there is.
+   *
+   * @returns The same object for the same size and alignment.
+   */
+  pool(size: number, align?: number): Pool;
+  /** Figures of this moment; exact at rest, while no other thread is inside the heap. */
+  stats(): HeapStats;
+  /**
+   * Verifies all invariants, and under `debug` red zones and poison.
+   *
+   * @returns The number of live blocks.
+   * @throws AllocError `ERR_INTERNAL`; `ERR_CORRUPTED` for damage that the program did.
+   */
+  check(): number;
+  /** Calls `visit` for every live block, ascending; it may free, but should not allocate. */
+  walk(visit: (p: number, usable: number) => void): void;
+  /** Gives this thread's cached blocks back, and empty pages to the system; returns bytes decommitted. */
+  trim(): number;
+  /**
+   * Live blocks by the place that allocated them, largest first.
+   *
+   * @throws AllocError `ERR_UNSUPPORTED` on a heap without `debug`.
+   */
+  leaks(): readonly Leak[];
+  /**
+   * Shows this heap to `heapwright top` until the function returned is called, or the heap is closed.
+   *
+   * @throws AllocError `ERR_UNSUPPORTED` where the platform has no Unix sockets.
+   */
+  publish(): () => void;
+  /**
+   * This thread lets go: its views become length 0. Other threads go on; the memory goes when the last
+   * of them has let go. Idempotent.
+   *
+   * @throws AllocError `ERR_CORRUPTED` from a debug heap that found damage; it is closed all the same.
+   */
+  close(): void;
+  /** Ends the heap for every thread, now: views read zeros, calls throw `ERR_CLOSED`. Idempotent. */
+  destroy(): void;
+  /** `using heap = …`. */
+  [Symbol.dispose](): void;
+  get [Symbol.toStringTag](): string;
+}
+
+/** One size class of a heap. */
+export declare interface HeapClassStats {
+  /** Of a block, in bytes. */
+  readonly size: number;
+  /** Live blocks. */
+  readonly blocks: number;
+  /** Runs of pages cut into blocks of this class. */
+  readonly slabs: number;
+  /** Blocks in magazines. */
+  readonly cached: number;
+}
+
+/** How a debug heap watches its blocks. */
+export declare interface HeapDebugOptions {
+  /** Guarded bytes on both sides of each block; default 64, rounded up to 16. */
+  redZone?: number;
+  /** Freed blocks up to so many bytes are kept back and watched; default 1 MiB. */
+  quarantineBytes?: number;
+  /** Remember where each block was allocated and freed; default true. */
+  stacks?: boolean;
+}
+
+/** Names a heap to another thread: plain and cloneable; send it, then `Heap.attach` it there. */
+export declare interface HeapHandle {
+  /** Always `'heap'`. */
+  readonly heapwright: 'heap';
+  readonly id: number;
+  readonly generation: number;
+}
+
 /** What replaying, recording and inspecting need of a Heap. */
 export declare interface HeapLike {
   readonly size: number;
@@ -671,6 +871,56 @@ export declare interface HeapMap {
   readonly frames: readonly MapFrame[];
 }
 
+/** What a heap is made of. */
+export declare interface HeapOptions {
+  /** Bytes reserved, from 1 MiB to 64 GiB, rounded up to 64 KiB; committed as touched. */
+  size: number;
+  /** For statistics, channels and inspection. */
+  name?: string;
+  /** Red zones, poison, quarantine, allocation stacks; slow. */
+  debug?: boolean | HeapDebugOptions;
+  /** Ask for huge pages. */
+  hugePages?: boolean;
+  /** Commit and touch everything now. */
+  populate?: boolean;
+  /** Threads at once, the creator's included. Default 64, up to 1024. */
+  maxThreads?: number;
+}
+
+/** Figures of a heap, exact at rest: while no other thread is inside it. */
+export declare interface HeapStats {
+  /** As given to the constructor. */
+  readonly name: string;
+  /** Bytes reserved. */
+  readonly size: number;
+  /** Bytes of pages that are in use, or were and were not given back by `trim`. */
+  readonly committed: number;
+  /** The sum of `usableSize` over live blocks. */
+  readonly used: number;
+  /** The most that live and cached blocks ever took together, seen at each call into Rust. */
+  readonly peakUsed: number;
+  /** Live blocks. */
+  readonly blocks: number;
+  /** Bytes in magazines; 0 after `trim()` of the only thread. */
+  readonly cached: number;
+  /** A request of this many bytes succeeds now. */
+  readonly largestFree: number;
+  /** Threads that have the heap open. */
+  readonly threads: number;
+  /** Whether a second thread ever attached. */
+  readonly shared: boolean;
+  /** Since the heap was made, by all threads. */
+  readonly allocs: number;
+  /** Since the heap was made, by all threads. */
+  readonly frees: number;
+  /** Calls into Rust for blocks. */
+  readonly crossings: number;
+  /** `ERR_NO_MEMORY` so far. */
+  readonly failures: number;
+  /** Size classes that were ever used, ascending. */
+  readonly classes: readonly HeapClassStats[];
+}
+
 /** Up to 2^28 ids. */
 export declare interface IdOptions {
   /** The first id; default 0, and 0 is an id. */
@@ -687,6 +937,18 @@ export declare interface IdOptions {
  * @throws {@link AllocError} `ERR_INVALID_PARAM` where that is no safe integer from 0.
  */
 export declare function KiB(n: number): number;
+
+/** Live blocks that nobody freed, by the place that allocated them. */
+export declare interface Leak {
+  /** The line of the program that allocated. */
+  readonly site: string;
+  /** The whole stack of one such allocation. */
+  readonly stack: string;
+  /** Live blocks from there. */
+  readonly blocks: number;
+  /** Their sizes, in bytes. */
+  readonly bytes: number;
+}
 
 /** One range that an allocator manages: `[start, start + size)`. */
 export declare interface ManagedRange {
@@ -826,6 +1088,25 @@ declare abstract class PageFamily extends Family implements PageAllocator {
 export declare interface PageOptions extends RangeOptions {
   /** In bytes, a power of two; default 4096. */
   pageSize?: number;
+}
+
+/** Blocks of one size. */
+export declare interface Pool {
+  /** Of each block, in bytes, as asked for. */
+  readonly size: number;
+  /**
+   * An uninitialized block.
+   *
+   * @throws AllocError `ERR_NO_MEMORY`, `ERR_CLOSED`.
+   * @remarks Constant time; Rust is called once for half a magazine.
+   */
+  alloc(): number;
+  /**
+   * Frees a block of this pool, or of any other of its class; also `heap.free` may do that.
+   *
+   * @throws AllocError `ERR_NOT_ALLOCATED`; `ERR_SIZE_MISMATCH` for a live block of another class.
+   */
+  free(p: number): void;
 }
 
 /** A range of addresses for a new allocator. */

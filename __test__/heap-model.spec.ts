@@ -23,7 +23,7 @@ afterEach(() => {
 
 /** What no throw may change. */
 function still(stats: HeapStats): unknown {
-  return { ...stats, name: '', crossings: 0, failures: 0, peakUsed: 0, committed: 0, cached: 0, classes: [] };
+  return { ...stats, name: '', crossings: 0, failures: 0, peakUsed: 0, committed: 0, cached: 0, largestFree: 0, classes: [] };
 }
 
 /** A block of the oracle. */

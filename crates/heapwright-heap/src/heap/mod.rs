@@ -192,6 +192,9 @@ fn system_error(error: &RegionError, requested: usize) -> HeapError {
     HeapError::NoMemory { requested, largest_free: 0, errno: error.errno }
 }
 
+/// What the engine takes for the physical address of a heap: above all that is low.
+const PHYS_START: usize = 1 << 40;
+
 impl HeapEngine {
     /// A heap over mappings of its own.
     ///
@@ -230,7 +233,9 @@ impl HeapEngine {
             GlobalAllocator::new(table, geometry.max_threads, PAGE_BYTES).map_err(no_memory)?;
         let pages = Arc::new(PageMap::new(Arc::clone(&meta), &geometry));
         global.set_observer(Arc::clone(&pages) as Arc<_>);
-        global.add_region(PAGE_BYTES, geometry.size - PAGE_BYTES, PAGE_BYTES).map_err(no_memory)?;
+        // A heap has no low memory: one zone, so that a run may lie across the 4 GiB.
+        let pages = geometry.size - PAGE_BYTES;
+        global.add_region(PAGE_BYTES, pages, PHYS_START).map_err(no_memory)?;
         Ok(Self {
             state: StateMap::new(&geometry),
             data,
