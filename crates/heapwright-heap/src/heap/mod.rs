@@ -234,8 +234,8 @@ impl HeapEngine {
         let pages = Arc::new(PageMap::new(Arc::clone(&meta), &geometry));
         global.set_observer(Arc::clone(&pages) as Arc<_>);
         // A heap has no low memory: one zone, so that a run may lie across the 4 GiB.
-        let pages = geometry.size - PAGE_BYTES;
-        global.add_region(PAGE_BYTES, pages, PHYS_START).map_err(no_memory)?;
+        let bytes = geometry.size - PAGE_BYTES;
+        global.add_region(PAGE_BYTES, bytes, PHYS_START).map_err(no_memory)?;
         Ok(Self {
             state: StateMap::new(&geometry),
             data,
