@@ -9,6 +9,7 @@
 //!
 //! `cargo bench -p heapwright-heap --bench magazines`. Minima of several rounds, in ns; one process.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
+#![expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
 
 use std::{sync::Arc, time::Instant};
 
@@ -52,7 +53,7 @@ impl Fast {
     #[inline]
     fn flip(&self, p: usize) -> i32 {
         let word = self.geometry.state_bits + (p >> 9) * 4;
-        let mask = 1 << (p >> 4 & 31);
+        let mask = 1 << ((p >> 4) & 31);
         let state = self.meta.word(word);
         self.meta.set_word(word, state ^ mask);
         state & mask
@@ -138,7 +139,7 @@ fn local(size: usize, count: usize, shuffled: bool) -> (f64, f64) {
         }
         for &p in &blocks {
             let mut top = fast.get(FT + class);
-            if top % STACK_WORDS == 0 {
+            if top.is_multiple_of(STACK_WORDS) {
                 // As long as the alloc stack is empty the two would only trade places.
                 let alloc = fast.get(AT + class);
                 fast.set(alloc, p);
@@ -195,14 +196,14 @@ fn random_replacement(bits: u32, drifting: bool) -> (f64, usize) {
         let slot = (x >> 6) as usize & (slots - 1);
         if drifting {
             y = step(y, 22_695_477, 1);
-            (slot, 16 + (y >> 20 & 511) as usize)
+            (slot, 16 + ((y >> 20) & 511) as usize)
         } else {
-            (slot, 16 + (x >> 8 & 511) as usize)
+            (slot, 16 + ((x >> 8) & 511) as usize)
         }
     };
     let mut ring: Vec<usize> = (0..slots).map(|_| fast.alloc(next().1)).collect();
     let data = Arc::clone(fast.heap.engine().data());
-    let steps = 2_000_000;
+    let steps = 2_000_000_u32;
     let mut best = f64::MAX;
     let mut crossings = 0;
     for _ in 0..5 {
@@ -219,7 +220,7 @@ fn random_replacement(bits: u32, drifting: bool) -> (f64, usize) {
         crossings = fast.heap.stats().expect("open").crossings - before;
     }
     assert_eq!(fast.heap.check().expect("whole"), slots);
-    (best, crossings * 1_000_000 / steps as usize)
+    (best, crossings / (steps as usize / 1_000_000))
 }
 
 fn main() {

@@ -165,7 +165,9 @@ impl<'a> Magazines<'a> {
     /// finds nothing to do.
     fn poison(&self) {
         for class in 0..CLASSES_MAX {
-            Stack::ALL.into_iter().for_each(|stack| self.set(stack.tops() + class, word(POISON)));
+            for stack in Stack::ALL {
+                self.set(stack.tops() + class, word(POISON));
+            }
         }
     }
 
@@ -193,6 +195,7 @@ impl<'a> Magazines<'a> {
     /// Adds what was popped from the alloc stack of `class` since this was last asked to ALLOCS. To be
     /// called before anything else than a pop moves its top, and after.
     #[inline]
+    #[expect(clippy::cast_precision_loss, reason = "at most the words of a stack")]
     fn count_pops(&self, class: usize) {
         let pops = self.pops(class);
         if pops > 0 {
@@ -211,7 +214,7 @@ impl<'a> Magazines<'a> {
     /// Blocks that JavaScript popped from stacks, as far as it was counted.
     pub(crate) fn allocs(&self) -> f64 {
         let half = |index| u64::from(self.get(ALLOCS + index).cast_unsigned());
-        f64::from_bits(half(0) | half(1) << 32)
+        f64::from_bits(half(0) | (half(1) << 32))
     }
 
     /// Sets what [`allocs`](Self::allocs) says.
@@ -223,6 +226,7 @@ impl<'a> Magazines<'a> {
     }
 
     /// Blocks that JavaScript popped from stacks.
+    #[expect(clippy::cast_precision_loss, reason = "at most the words of all stacks")]
     pub(crate) fn all_allocs(&self) -> f64 {
         let pops: usize = (1..=self.sizes.len()).map(|class| self.pops(class)).sum();
         self.allocs() + pops as f64

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use super::{
     Attachment, HeapEngine, HeapResult,
-    geometry::{CLASS_LARGE, OWNER_SHIFT, PAGE_BYTES, STATE_DEAD, STATE_LIVE, STATE_OUTBOX},
+    geometry::{OWNER_SHIFT, PAGE_BYTES, STATE_DEAD, STATE_LIVE, STATE_OUTBOX},
     lock,
-    page_map::PageMap,
+    page_map::{LARGE_WORD, PageMap},
 };
 use crate::magazine::Stack;
 
@@ -151,7 +151,7 @@ impl HeapEngine {
             if self.global.run_at(p) != Some(pages) {
                 return Err(format!("no run of {pages} pages starts at {p:#x}"));
             }
-            if self.pages.word(p) != CLASS_LARGE as i32 {
+            if self.pages.word(p) != LARGE_WORD {
                 return Err(format!("the page map does not know the run at {p:#x}"));
             }
         }
@@ -169,7 +169,7 @@ impl HeapEngine {
             let slab = self.global.slab_at(p);
             let expected = match slab {
                 Some(slab) => PageMap::slab_word(slab.class, slab.owner),
-                None if large.contains_key(&p) => CLASS_LARGE as i32,
+                None if large.contains_key(&p) => LARGE_WORD,
                 None => 0,
             };
             used += slab.map_or_else(|| large.get(&p).copied().unwrap_or(0), |_| 1);

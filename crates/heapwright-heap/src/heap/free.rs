@@ -137,12 +137,11 @@ impl HeapEngine {
         blocks.retain(|&p| self.is_place(p) && self.state.claim_from_outbox(&self.meta, p));
         let mut bytes = 0;
         let mut runs = Vec::new();
-        blocks.retain(|&p| match self.global.slab_at(p) {
-            Some(slab) => {
+        blocks.retain(|&p| {
+            if let Some(slab) = self.global.slab_at(p) {
                 bytes += self.sizes[slab.class.index()];
                 true
-            }
-            None => {
+            } else {
                 runs.push(p);
                 false
             }

@@ -173,10 +173,11 @@ impl Mapping {
     #[inline]
     pub fn read_words(&self, offset: usize, words: &mut [i32]) {
         debug_assert_eq!(offset % 4, 0);
-        let source = self.at(offset & !3, size_of_val(words)).cast::<i32>();
+        let length = size_of_val(words);
+        let source = self.at(offset & !3, length);
         // SAFETY: `at` proved the source inside, of which nobody holds a reference; `words` is a slice of
-        // ours, so the two do not overlap. The base is a multiple of 8, so the words are aligned.
-        unsafe { ptr::copy_nonoverlapping(source, words.as_mut_ptr(), words.len()) };
+        // ours, so the two do not overlap, and any bytes are words.
+        unsafe { ptr::copy_nonoverlapping(source, words.as_mut_ptr().cast(), length) };
     }
 
     /// Gives the whole pages of the range back to the system; whether it could.

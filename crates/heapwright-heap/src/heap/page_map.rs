@@ -21,6 +21,10 @@ use crate::heap::{
     memory::Mapping,
 };
 
+/// The word of the first page of a live run.
+#[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "7 bits")]
+pub(super) const LARGE_WORD: i32 = CLASS_LARGE as i32;
+
 /// Page map and touched pages of one heap.
 #[derive(Debug)]
 pub(super) struct PageMap {
@@ -53,13 +57,13 @@ impl PageMap {
     /// The word of the pages of a slab.
     #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "10 bits")]
     pub(super) fn slab_word(class: SizeClass, owner: CpuId) -> i32 {
-        (usize::from(class.0) + 1 | usize::from(owner.0) << OWNER_SHIFT) as i32
+        ((usize::from(class.0) + 1) | (usize::from(owner.0) << OWNER_SHIFT)) as i32
     }
 
     /// A run of `pages` pages at `p` is live now.
     pub(super) fn run_added(&self, p: usize, pages: usize) {
         self.touch(p, pages);
-        self.set(p, CLASS_LARGE as i32);
+        self.set(p, LARGE_WORD);
     }
 
     /// The run at `p` is live no longer.
@@ -78,7 +82,7 @@ impl PageMap {
     /// Whether the page that holds `p` is touched.
     pub(super) fn is_touched(&self, p: usize) -> bool {
         let page = p >> PAGE_SHIFT;
-        self.touched[page / 64].load(Ordering::Relaxed) >> (page % 64) & 1 != 0
+        (self.touched[page / 64].load(Ordering::Relaxed) >> (page % 64)) & 1 != 0
     }
 
     /// Calls `give_back(p, bytes)` for the touched pages among `pages` free ones at `p`, run by run, and
@@ -90,7 +94,7 @@ impl PageMap {
         mut give_back: impl FnMut(usize, usize) -> bool,
     ) -> usize {
         let (first, end) = (p >> PAGE_SHIFT, (p >> PAGE_SHIFT) + pages);
-        let mut given_back = 0;
+        let mut sum = 0;
         let mut page = first;
         while page < end {
             if !self.is_touched(page << PAGE_SHIFT) {
@@ -107,10 +111,10 @@ impl PageMap {
                 for_each_word(start..page, |word, mask| {
                     self.touched[word].fetch_and(!mask, Ordering::Relaxed);
                 });
-                given_back += (page - start) << PAGE_SHIFT;
+                sum += (page - start) << PAGE_SHIFT;
             }
         }
-        given_back
+        sum
     }
 
     /// Bytes of touched pages: what the heap may hold resident.
@@ -146,7 +150,7 @@ impl SlabObserver for PageMap {
         for page in 0..pages {
             let p = base + page * PAGE_BYTES;
             let class = self.word(p) & ((1 << OWNER_SHIFT) - 1);
-            self.set(p, class | i32::from(owner.0) << OWNER_SHIFT);
+            self.set(p, class | (i32::from(owner.0) << OWNER_SHIFT));
         }
     }
 }

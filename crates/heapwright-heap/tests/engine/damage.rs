@@ -69,7 +69,7 @@ fn survives_any_word_anywhere_in_its_area() {
         for _ in 0..40 {
             script.free(blocks.swap_remove(rng.below(blocks.len()))).unwrap();
         }
-        for _ in 0..1 + rng.below(20) {
+        for _ in 0..=rng.below(20) {
             let index = match rng.below(4) {
                 0 => rng.below(128) + AT,
                 1 => rng.below(384) + AT,

@@ -1,5 +1,14 @@
 //! The engine of the `Heap`, driven as JavaScript drives it: `script.rs` is the fast path in Rust.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    reason = "tags, words of the area, and times"
+)]
+#![expect(clippy::needless_for_each, reason = "a line each, for many blocks")]
+
 mod batches;
 mod damage;
 mod lifecycle;

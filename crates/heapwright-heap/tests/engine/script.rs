@@ -66,7 +66,7 @@ impl Script {
     pub(crate) fn abandon(self) -> usize {
         let slot = self.heap.slot();
         // What `drop` would do is exactly what a killed thread does not.
-        std::mem::forget(self.heap);
+        let _ = std::mem::ManuallyDrop::new(self.heap);
         slot
     }
 
@@ -138,7 +138,7 @@ impl Script {
     }
 
     fn is_full(top: usize) -> bool {
-        top % STACK_WORDS == 0
+        top.is_multiple_of(STACK_WORDS)
     }
 
     pub(crate) fn alloc(&self, size: usize) -> Run<usize> {
@@ -183,7 +183,7 @@ impl Script {
 
     fn swap(&self, class: usize, alloc_top: usize, free_top: usize) -> Run {
         let pops = self.at(COUNT + class).wrapping_sub(alloc_top);
-        let allocs = self.at(ALLOCS) as u64 | (self.at(ALLOCS + 1) as u64) << 32;
+        let allocs = self.at(ALLOCS) as u64 | ((self.at(ALLOCS + 1) as u64) << 32);
         let allocs = (f64::from_bits(allocs) + pops as f64).to_bits();
         self.put(ALLOCS, (allocs & 0xffff_ffff) as usize)?;
         self.put(ALLOCS + 1, (allocs >> 32) as usize)?;
@@ -202,7 +202,7 @@ impl Script {
     }
 
     pub(crate) fn free(&self, p: usize) -> Run {
-        if p >= self.geometry.size || p % GRANULE_BYTES != 0 || !self.is_live(p) {
+        if p >= self.geometry.size || !p.is_multiple_of(GRANULE_BYTES) || !self.is_live(p) {
             self.step()?;
             return Ok(self.heap.free(p)?);
         }
