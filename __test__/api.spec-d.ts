@@ -33,6 +33,11 @@ export type Checks = [
   Same<Ours.SlabCacheOptions, Contract.SlabCacheOptions>,
   Same<Ours.ManagedSection, Contract.ManagedSection>,
   Same<Ours.SlabClassStats, Contract.SlabClassStats>,
+  Same<Ours.HeapOptions, Contract.HeapOptions>,
+  Same<Ours.HeapHandle, Contract.HeapHandle>,
+  Fits<Ours.HeapStats, Contract.HeapStats>,
+  Fits<Ours.Pool, Contract.Pool>,
+  Fits<Ours.Heap, Contract.Heap>,
   Fits<Ours.CpuAllocator, Contract.CpuAllocator>,
   Fits<Ours.BuddyAllocator, Contract.BuddyAllocator>,
   Fits<Ours.SlabAllocator, Contract.SlabAllocator>,
@@ -50,6 +55,10 @@ export type Checks = [
   Same<typeof Ours.KiB, typeof Contract.KiB>,
   Same<typeof Ours.MiB, typeof Contract.MiB>,
   Same<typeof Ours.GiB, typeof Contract.GiB>,
+  Fits<typeof Ours.Heap, typeof Contract.Heap>,
+  Fits<typeof Ours.record, typeof Contract.record>,
+  Fits<typeof Ours.replay, typeof Contract.replay>,
+  Fits<typeof Ours.snapshot, typeof Contract.snapshot>,
   Fits<typeof Ours.features, typeof Contract.features>,
   Fits<typeof Ours.readTrace, typeof Contract.readTrace>,
   Fits<typeof Ours.writeTrace, typeof Contract.writeTrace>,
@@ -86,6 +95,17 @@ export const kinds: [
   ours.createAllocator({ kind: 'two-level', size: 4096, cpus: 4, physStart: 0 }),
   ours.createAllocator({ kind: 'buddy-pages', size: 4096 }),
   ours.createAllocator({ kind: 'slab-cache' }),
+];
+
+/** Our snapshots and reports say more than the contract's; what takes them takes what we give. */
+export const texts = (target: Ours.Heap, trace: Ours.Trace): string[] => [
+  ours.toBuddyinfo(ours.snapshot(target)),
+  ours.toSlabinfo(ours.snapshot(target, { blocks: true })),
+  ours.renderReport({
+    reports: [ours.replay(trace, target)],
+    snapshots: [ours.snapshot(target)],
+    title: 'All of them',
+  }),
 ];
 
 /** What must not compile. */

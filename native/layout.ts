@@ -6,6 +6,7 @@
 export const LAYOUT_VERSION = 1;
 export const CONTROL_LENGTH = 64;
 export const WINDOW_BYTES_MAX = 4294967296;
+export const BUFFER_BYTES_MAX = 68719476736;
 export const STATS_LENGTH = 10;
 export const HEAP_AREA_BYTES = 1048576;
 export const HEAP_ALLOCS = 8;

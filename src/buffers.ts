@@ -23,7 +23,7 @@
  * Not here: which part of a range a program may see (`family.ts`).
  */
 import { constants } from 'node:buffer';
-import { WINDOW_BYTES_MAX } from '../native/layout.ts';
+import { BUFFER_BYTES_MAX, WINDOW_BYTES_MAX } from '../native/layout.ts';
 import { failure } from './errors.ts';
 import { native, refusal } from './native.ts';
 import type { NativeMemory } from './native.ts';
@@ -62,7 +62,8 @@ export class RangeBuffers {
     this.#range = range;
     this.#size = size;
     this.#shared = shared;
-    this.#windowBytesMax = Math.max(constants.MAX_LENGTH, WINDOW_BYTES_MAX);
+    const max = Math.min(constants.MAX_LENGTH, BUFFER_BYTES_MAX);
+    this.#windowBytesMax = Math.max(max, WINDOW_BYTES_MAX);
   }
 
   /**

@@ -8,7 +8,7 @@
 //!
 //! Invariants:
 //! 1. A finalizer drops one `Arc`, exactly once, whether the runtime calls it or not.
-//! 2. A buffer is over at least one byte, and at most [`WINDOW_BYTES_MAX`]: Node 20 can map no more, and
+//! 2. A buffer is over at least one byte, and at most [`BUFFER_BYTES_MAX`]: Node 20 refuses more than a window,
 //!    Deno aborts on absurd lengths instead of refusing them.
 //!
 //! Not here: who owns the memory (`heapwright-heap`).
@@ -35,9 +35,14 @@ use crate::{
 /// The largest window that every runtime maps: 4 GiB.
 pub(crate) const WINDOW_BYTES_MAX: usize = 1 << 32;
 
+/// The largest buffer that was seen to work where a runtime promises more than a window: 64 GiB.
+/// TypeScript asks for more than a window only where `buffer.constants.MAX_LENGTH` allows it.
+pub(crate) const BUFFER_BYTES_MAX: usize = 1 << 36;
+
 /// Constants of the seam that TypeScript needs.
 #[expect(clippy::cast_precision_loss, reason = "small, and exact")]
-pub(crate) const LAYOUT: &[(&str, f64)] = &[("WINDOW_BYTES_MAX", WINDOW_BYTES_MAX as f64)];
+pub(crate) const LAYOUT: &[(&str, f64)] =
+    &[("WINDOW_BYTES_MAX", WINDOW_BYTES_MAX as f64), ("BUFFER_BYTES_MAX", BUFFER_BYTES_MAX as f64)];
 
 /// How memory becomes visible to JavaScript.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

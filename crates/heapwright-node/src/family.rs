@@ -22,7 +22,7 @@ use heapwright_heap::{BuddyMirror, SlabCacheMirror, TwoLevelMirror};
 use napi::sys;
 
 use crate::{
-    buffer::{self, RawValue, WINDOW_BYTES_MAX},
+    buffer::{self, BUFFER_BYTES_MAX, RawValue},
     error::{Answer, Refusal},
     raw::{self, Environment, integer, number},
 };
@@ -430,7 +430,7 @@ impl FamilyOwner {
             let bytes = mapping.base().as_ptr().wrapping_add(offset);
             // SAFETY: the offset and length were found inside the mapping, which its `Arc` keeps; the
             // mirror reaches it by raw pointers only.
-            unsafe { buffer::external(environment, bytes, length, WINDOW_BYTES_MAX, mapping) }
+            unsafe { buffer::external(environment, bytes, length, BUFFER_BYTES_MAX, mapping) }
         })
         .flatten()
     }
