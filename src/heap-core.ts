@@ -94,6 +94,8 @@ export class HeapCore implements HeapEngine, SlowPath {
   /** The thread area: words, and the same as doubles. */
   #m: Int32Array;
   #doubles: Float64Array;
+  /** What the first word of the area is as long as the attachment lives; never 0. */
+  #alive: number;
   #exclusive: ExclusiveMemory | undefined;
   #shared: SharedMemory | undefined;
   #open = true;
@@ -138,12 +140,13 @@ export class HeapCore implements HeapEngine, SlowPath {
       this.path = specialize(sharedPath)(this.#shared, AREA, this);
     }
     this.#doubles = new Float64Array(this.#m.buffer, this.#m.byteOffset, HEAP_CLASSES_MAX);
+    this.#alive = this.#m[0] as number;
     this.#sizes = classSizes(this.#m);
   }
 
   /** Whether this thread still has the heap, and nobody destroyed it. */
   get open(): boolean {
-    return this.#open && this.#m[0] === 1;
+    return this.#open && this.#m[0] === this.#alive;
   }
 
   /** Whether the hot path is the shared one. */
@@ -547,6 +550,7 @@ export class HeapCore implements HeapEngine, SlowPath {
     this.#shared = this.#memory.sharedMode();
     this.#m = this.#shared.t;
     this.#doubles = new Float64Array(this.#m.buffer, this.#m.byteOffset, HEAP_CLASSES_MAX);
+    this.#alive = this.#m[0] as number;
     this.path = specialize(sharedPath)(this.#shared, AREA, this);
     for (const c of this.#pools.keys()) this.#pools.set(c, this.#makePool(c));
     this.#install();
@@ -555,7 +559,7 @@ export class HeapCore implements HeapEngine, SlowPath {
   /** This thread lets go, or ends the heap for all. Idempotent. */
   close(how: 'close' | 'destroy'): void {
     if (!this.#open) return;
-    if (this.#m[0] === 1) this.syncPools();
+    if (this.#m[0] === this.#alive) this.syncPools();
     this.#open = false;
     for (const { state } of this.#pools.values()) state.top = HEAP_POISON;
     if (how === 'close') this.#owner.close();

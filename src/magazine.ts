@@ -189,6 +189,8 @@ export function exclusivePath(memory: ExclusiveMemory, area: AreaLayout, slow: S
 export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPath): HeapPath {
   const { t, pageMap, state, end, big, me } = memory;
   const { s2c, at, ft, mask, smallMax, outbox, outboxMax, large } = area;
+  // Of this attachment: another thread may get the same area later, under another number.
+  const alive = t[0] as number;
 
   function alloc(size: number, align?: number): number {
     if (
@@ -196,7 +198,7 @@ export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPat
       (size | 0) === size &&
       (size - 1) >>> 0 < smallMax &&
       align === undefined &&
-      t[0] === 1
+      t[0] === alive
     ) {
       const c = t[s2c + ((size + 15) >>> 4)] as number;
       const top = (t[at + c] as number) - 1;
@@ -211,7 +213,7 @@ export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPat
   }
 
   function free(p: number): void {
-    if (typeof p === 'number' && p >= 0 && p < end && t[0] === 1) {
+    if (typeof p === 'number' && p >= 0 && p < end && t[0] === alive) {
       const g = big ? (p / 16) >>> 0 : p >>> 4;
       if (g * 16 === p) {
         const word = pageMap[g >>> 8] as number;
@@ -327,11 +329,12 @@ export function sharedPoolPath(
 ): PoolPath {
   const { t, pageMap, state, end, big, me } = memory;
   const own = c | (me << 8);
+  const alive = t[0] as number;
 
   function alloc(): number {
     const top = s.top - 1;
     const e = t[top] as number;
-    if (e !== 0 && t[0] === 1) {
+    if (e !== 0 && t[0] === alive) {
       s.top = top;
       s.count += 1;
       state[big ? e >>> 0 : e >>> 4] = 1;
@@ -341,7 +344,7 @@ export function sharedPoolPath(
   }
 
   function free(p: number): void {
-    if (typeof p === 'number' && p >= 0 && p < end && t[0] === 1) {
+    if (typeof p === 'number' && p >= 0 && p < end && t[0] === alive) {
       const g = big ? (p / 16) >>> 0 : p >>> 4;
       const top = s.top;
       if (

@@ -147,8 +147,9 @@ impl<'a> Magazines<'a> {
         Self { memory, geometry, limits, sizes, area }
     }
 
-    /// Prepares the area of `slot` for a thread that attaches: every stack is empty.
-    pub(crate) fn open(&self, slot: usize, class_of_granules: impl Fn(usize) -> usize) {
+    /// Prepares the area of `slot` for a thread that attaches: every stack is empty. `alive` is not 0, and
+    /// none that the area had before: a function that an earlier thread kept knows its time is over.
+    pub(crate) fn open(&self, slot: usize, alive: i32, class_of_granules: impl Fn(usize) -> usize) {
         self.memory.zero(self.area, AREA_BYTES);
         self.set(SLOT, word(slot));
         self.set(CLASSES, word(self.sizes.len()));
@@ -158,7 +159,7 @@ impl<'a> Magazines<'a> {
         // Class numbers without a class are empty and full for ever.
         self.poison();
         (1..=self.sizes.len()).for_each(|class| self.reset(class));
-        self.set(ALIVE, 1);
+        self.set(ALIVE, alive);
     }
 
     /// Makes every stack empty and full at once, so that a function of the hot path that a program kept

@@ -56,7 +56,7 @@ pub const NARROW_SIZE_MAX: usize = 1 << 32;
 
 /// Bytes of a thread's area. Touched only where it is used.
 pub const AREA_BYTES: usize = 1 << 20;
-/// Word: 1 while the thread is attached to a heap that lives.
+/// Word: a number of this attachment, never 0, while it lives.
 pub const ALIVE: usize = 0;
 /// Word: the slot.
 pub const SLOT: usize = 1;

@@ -45,7 +45,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
 };
 
@@ -177,6 +177,8 @@ pub struct HeapEngine {
     large: Mutex<BTreeMap<usize, usize>>,
     threads: Box<[Thread]>,
     members: RwLock<Members>,
+    /// Areas opened so far, plus 1: the next one's number.
+    attachments: AtomicU32,
     counters: Counters,
     /// `destroy` was called.
     dead: AtomicBool,
@@ -246,6 +248,7 @@ impl HeapEngine {
             large: Mutex::new(BTreeMap::new()),
             threads: (0..geometry.max_threads).map(|_| Thread::default()).collect(),
             members: RwLock::new(Members::default()),
+            attachments: AtomicU32::new(1),
             counters: Counters::default(),
             dead: AtomicBool::new(false),
             poison: OnceLock::new(),

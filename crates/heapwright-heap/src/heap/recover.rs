@@ -146,7 +146,9 @@ impl HeapEngine {
 
     /// Prepares the area of `slot`.
     fn open_area(&self, slot: usize) {
-        self.magazines(slot).open(slot, |granules| self.class_of_granules(granules));
+        let alive = self.attachments.fetch_add(1, Ordering::Relaxed) & i32::MAX.cast_unsigned();
+        let alive = alive.cast_signed().max(1);
+        self.magazines(slot).open(slot, alive, |granules| self.class_of_granules(granules));
     }
 }
 

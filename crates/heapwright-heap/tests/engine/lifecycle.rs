@@ -110,3 +110,24 @@ fn a_function_that_was_kept_finds_nothing_after_the_end() {
     drop(script);
     assert!(tops(area));
 }
+
+#[test]
+fn an_area_that_is_used_again_has_another_number() {
+    let mut first = Script::new(heap_of(1 << 20, 2));
+    first.share();
+    let engine = Arc::clone(first.heap.engine());
+    let number =
+        |slot: usize| engine.meta().word(engine.geometry().area(slot, true) + geometry::ALIVE * 4);
+    let mut seen = vec![number(0)];
+    for _ in 0..5 {
+        let second = engine.attach().unwrap();
+        assert_eq!(second.slot(), 1);
+        seen.push(number(1));
+        drop(second);
+        assert_eq!(number(1), 0);
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 6);
+    assert!(seen[0] > 0);
+}

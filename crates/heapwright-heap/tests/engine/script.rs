@@ -37,6 +37,7 @@ pub(crate) struct Script {
     geometry: Geometry,
     shared: bool,
     area: usize,
+    alive: usize,
     steps_left: Cell<usize>,
 }
 
@@ -47,7 +48,10 @@ impl Script {
         let geometry = *heap.engine().geometry();
         let shared = heap.engine().is_shared();
         let area = geometry.area(heap.slot(), shared);
-        Self { heap, geometry, shared, area, steps_left: Cell::new(usize::MAX) }
+        let alive = heap.engine().meta().word(area + ALIVE * 4);
+        let alive = usize::try_from(alive).unwrap();
+        assert_ne!(alive, 0);
+        Self { heap, geometry, shared, area, alive, steps_left: Cell::new(usize::MAX) }
     }
 
     /// Lets `steps` more steps happen, then none.
@@ -60,6 +64,7 @@ impl Script {
         self.heap.share().unwrap();
         self.shared = true;
         self.area = self.geometry.area(self.heap.slot(), true);
+        self.alive = self.at(ALIVE);
     }
 
     /// Forgets everything without letting go: what a killed thread leaves behind.
@@ -301,7 +306,7 @@ impl Script {
 
     /// Whether this thread's part in the heap has ended, as JavaScript sees it.
     pub(crate) fn is_alive(&self) -> bool {
-        self.at(ALIVE) == 1
+        self.at(ALIVE) == self.alive
     }
 
     /// Writes a word of the area, as something broken might.
