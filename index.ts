@@ -68,3 +68,5 @@ export type { HeapHandle } from './src/heap.ts';
 export type { HeapDebugOptions, HeapOptions } from './src/heap-options.ts';
 export type { HeapClassStats, HeapStats, Leak } from './src/heap-engine.ts';
 export type { Pool } from './src/pool.ts';
+// For its effect alone: gives `heap.publish()` its way to the socket of `heapwright top`.
+import './src/inspect/publish.ts';

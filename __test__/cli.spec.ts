@@ -414,6 +414,20 @@ describe('heapwright simulate', () => {
     expect(stdout).toContain('tlsf over 64.0 KiB');
   });
 
+  it('shows when a Heap calls Rust and when its magazines serve', () => {
+    writeFileSync(
+      path.join(folder, 'heap.sim'),
+      'kind heap\nrange 0x100000 1MiB\na = alloc 64\nb = alloc 64\nfree a\nfree a\n',
+    );
+    const { stdout, status } = run(['simulate', 'heap.sim']);
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/1\. a = alloc 64[^\n]*\n(?: {3}·[^\n]*\n)* {3}· 1 call into Rust/u);
+    expect(stdout).toMatch(
+      /2\. b = alloc 64[^\n]*\n {3}· the magazine of this thread served it: no call into Rust/u,
+    );
+    expect(stdout).toMatch(/4\. free a {2}refused: .*\(ERR_NOT_ALLOCATED\)/u);
+  });
+
   it('takes the same script as JSON, and gives the outcomes as JSON', () => {
     const script = {
       kind: 'buddy',
@@ -543,6 +557,42 @@ describe('heapwright top', () => {
       expect([first?.pid, first?.heaps[0]?.blocks]).toEqual([pid, 64]);
       expect(run(['top', '1']).stderr).toMatch(/process 1 publishes no heaps/u);
     });
+  });
+
+  it.each([
+    ['by HEAPWRIGHT_PUBLISH=1', '1', ''],
+    ['by heap.publish()', '0', 'heap.publish();'],
+  ])('shows a real heap that is published %s', async (_, value, call) => {
+    const file = path.join(folder, `service-${value}.mjs`);
+    writeFileSync(
+      file,
+      `import { Heap, MiB } from ${JSON.stringify(path.join(ROOT, 'dist/index.js'))};
+const heap = new Heap({ size: MiB(16), name: 'sessions' });
+const blocks = heap.allocMany(100, 1000);
+${call}
+process.stdout.write('up');
+process.stdin.on('data', () => { heap.close(); process.stdout.write('closed'); });`,
+    );
+    const child = spawn(process.execPath, [file], {
+      env: { ...process.env, XDG_RUNTIME_DIR: RUN, HEAPWRIGHT_PUBLISH: value },
+    });
+    try {
+      await new Promise((resolve) => child.stdout.once('data', resolve));
+      const [shown] = json<
+        { heaps: { name: string; blocks: number; classes: { blocks: number }[] }[] }[]
+      >(['top', String(child.pid)]);
+      expect(shown?.heaps.map(({ name, blocks }) => [name, blocks])).toEqual([['sessions', 1000]]);
+      expect(run(['top', String(child.pid), '--once']).stdout).toMatch(
+        /sessions \[.*\n.*in 1,000 blocks/u,
+      );
+      child.stdin.write('close');
+      await new Promise((resolve) => child.stdout.once('data', resolve));
+      const [after] = json<{ heaps: unknown[] }[]>(['top', String(child.pid)]);
+      expect(after?.heaps).toEqual([]);
+    } finally {
+      child.kill();
+      await new Promise((resolve) => child.once('exit', resolve));
+    }
   });
 
   it('keeps the socket to its user', async () => {

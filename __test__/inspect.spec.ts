@@ -15,7 +15,16 @@ import { chromium } from 'playwright-core';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-import { createAllocator, KiB, MiB, readTrace, renderReport, replay, snapshot } from '../index.ts';
+import {
+  createAllocator,
+  Heap,
+  KiB,
+  MiB,
+  readTrace,
+  renderReport,
+  replay,
+  snapshot,
+} from '../index.ts';
 import type { ReplayReport, Snapshot } from '../index.ts';
 import { explain } from '../src/inspect/explain.ts';
 import { alignedRuns } from '../src/inspect/free-runs.ts';
@@ -114,6 +123,28 @@ describe('snapshot', () => {
     expect(taken.cpus?.[0]?.classes.map(({ pendingRemote }) => pendingRemote)).toContain(1);
     engine.adopt(1, 0);
     expect(snapshot(engine).cpus?.map(({ index }) => index)).toEqual([0]);
+  });
+
+  it('of a Heap has its classes and its blocks', () => {
+    using heap = new Heap({ size: MiB(4), name: 'cache' });
+    const below = random(SEED);
+    const live = Array.from({ length: 300 }, () => heap.alloc(1 + below(9000)));
+    for (let i = 0; i < live.length; i += 2) heap.free(live[i] as number);
+    const taken = snapshot(heap, { blocks: true });
+    expectValid(taken);
+    const { classes, ...stats } = heap.stats();
+    expect(taken.stats).toEqual(stats);
+    expect(taken.heapClasses).toEqual(classes);
+    expect([taken.kind, taken.name, taken.ranges]).toEqual([
+      'heap',
+      'cache',
+      [{ start: 0, size: MiB(4) }],
+    ]);
+    const walked: number[][] = [];
+    heap.walk((p, usable) => walked.push([p, usable]));
+    const { pos = [], size = [], align } = taken.blocks ?? {};
+    expect(pos.map((at, i) => [at, size[i]])).toEqual(walked);
+    expect(align).toBeUndefined();
   });
 
   it('of each level alone', () => {

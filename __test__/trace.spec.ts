@@ -6,7 +6,7 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 
 import { describe, expect, it } from 'vitest';
 
-import { createAllocator, features, MiB } from '../index.ts';
+import { createAllocator, features, Heap, MiB } from '../index.ts';
 import type { ByteAllocator } from '../index.ts';
 import { importLog } from '../src/trace/import.ts';
 import { readTrace, writeTrace } from '../src/trace/format.ts';
@@ -641,6 +641,98 @@ describe.each(BYTE_KINDS)('%s under traces', (kind) => {
     const trace = readTrace(writeTrace(someEvents(50, SEED)));
     expect(errorOf(() => replay(trace, allocator, { verify: true })).code).toBe('ERR_UNSUPPORTED');
     expect(replay(trace, allocator).failures).toBe(0);
+  });
+});
+
+describe('a Heap under traces', () => {
+  it.each(['cc1', 'git-log', 'sqlite', 'jq', 'python-json'])(
+    'serves %s with every byte where it was put',
+    (name) => {
+      using heap = new Heap({ size: MiB(64) });
+      const trace = readTrace(file(name));
+      const report = replay(trace, heap, { verify: true, sampleEvery: 5000 });
+      expect(report).toMatchObject({
+        kind: 'heap',
+        failures: 0,
+        events: trace.events,
+        verified: true,
+      });
+      expect(report.peakRequested).toBe(trace.peakBytes);
+      expect(report.peakUsed).toBeGreaterThanOrEqual(trace.peakBytes);
+      expect(report.samples.at(-1)?.used).toBe(heap.stats().used);
+      expect(heap.check()).toBe(report.blocksLeft);
+    },
+  );
+
+  it('gives the trace of a replay back when it is recorded', () => {
+    using heap = new Heap({ size: MiB(64) });
+    const trace = readTrace(file('cc1'));
+    const recording = record(heap);
+    replay(trace, heap);
+    expect(Buffer.compare(writeTrace(recording.stop()), writeTrace(trace))).toBe(0);
+  });
+
+  it('records pools, batches and reallocs, and leaves the heap as it was', () => {
+    using heap = new Heap({ size: MiB(16) });
+    const early = heap.pool(48);
+    const before = Object.getOwnPropertyDescriptors(heap);
+    const poolBefore = Object.getOwnPropertyDescriptors(early);
+    const recording = record(heap);
+    const nodes = heap.pool(100);
+    const node = nodes.alloc();
+    const old = early.alloc();
+    const many = heap.allocMany(20, 2);
+    const zeroed = heap.allocZeroed(30);
+    const moved = heap.realloc(heap.alloc(10, 256), 50_000);
+    heap.freeMany(many);
+    nodes.free(node);
+    heap.free(old);
+    heap.free(zeroed);
+    heap.free(moved);
+    expect(() => heap.free(moved)).toThrow(/not live|live/u);
+    const trace = recording.stop();
+    expect([...trace]).toEqual([
+      { op: 'alloc', id: 0, size: 100 },
+      { op: 'alloc', id: 1, size: 48 },
+      { op: 'alloc', id: 2, size: 20 },
+      { op: 'alloc', id: 3, size: 20 },
+      { op: 'alloc', id: 4, size: 30, zeroed: true },
+      { op: 'alloc', id: 5, size: 10, align: 256 },
+      { op: 'realloc', id: 5, size: 50_000 },
+      ...[2, 3, 0, 1, 4, 5].map((id) => ({ op: 'free', id })),
+    ]);
+    expect(Object.getOwnPropertyDescriptors(heap)).toEqual(before);
+    expect(Object.getOwnPropertyDescriptors(early)).toEqual(poolBefore);
+    heap.free(heap.alloc(8));
+    nodes.free(nodes.alloc());
+    expect(recording.stop()).toBe(trace);
+    expect(heap.check()).toBe(0);
+  });
+
+  it('goes on recording when the heap becomes shared, and then leaves it shared', () => {
+    using heap = new Heap({ size: MiB(16) });
+    const pool = heap.pool(64);
+    const recording = record(heap);
+    const first = heap.alloc(10);
+    const { handle } = heap;
+    const own = Object.getOwnPropertyNames(heap);
+    const second = heap.alloc(20);
+    const third = pool.alloc();
+    heap.free(first);
+    heap.free(third);
+    expect(heap.handle).toBe(handle);
+    expect([...recording.stop()]).toEqual([
+      { op: 'alloc', id: 0, size: 10 },
+      { op: 'alloc', id: 1, size: 20 },
+      { op: 'alloc', id: 2, size: 64 },
+      { op: 'free', id: 0 },
+      { op: 'free', id: 2 },
+    ]);
+    expect(own).toContain('handle');
+    expect(Object.getOwnPropertyNames(heap)).not.toContain('handle');
+    expect(heap.handle).toBe(handle);
+    heap.free(second);
+    expect(heap.check()).toBe(0);
   });
 });
 

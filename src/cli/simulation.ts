@@ -6,13 +6,13 @@
  */
 import { createAllocator } from '../create-allocator.ts';
 import { AllocError } from '../errors.ts';
+import { Heap } from '../heap.ts';
 import { explain } from '../inspect/explain.ts';
 import { snapshot } from '../inspect/snapshot.ts';
 import type { Snapshot } from '../inspect/snapshot.ts';
 import { bytesText, countText } from '../inspect/text.ts';
 import { CliError, usageError } from './command.ts';
 import type { Scenario, Step } from './scenario.ts';
-import { openHeap } from './targets.ts';
 
 /** What one step did. */
 export interface StepOutcome {
@@ -241,7 +241,7 @@ export class Simulation {
 
 function open({ kind, start, size, cpus, pageSize }: Scenario): AnyAllocator {
   try {
-    if (kind === 'heap') return openHeap(size) as unknown as AnyAllocator;
+    if (kind === 'heap') return new Heap({ size, name: 'scenario' });
     return createAllocator({
       kind,
       start,

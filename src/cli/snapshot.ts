@@ -137,7 +137,7 @@ function describe(taken: Snapshot, events: number, failures: number): string {
     `${kind} after ${countText(events)} events${failures > 0 ? `, ${countText(failures)} requests refused` : ''}`,
     `  ${countText(blocks)} live blocks, ${bytesText(used)} granted` +
       `${requested === undefined ? '' : ` for ${bytesText(requested)} asked for`}; largest request that succeeds: ${bytesText(largestFree)}`,
-    `  fragmentation: ${shareText(fragmentation.internal)} internal, ${shareText(fragmentation.external)} external`,
+    `  fragmentation: ${fragmentation.internal === undefined ? '' : `${shareText(fragmentation.internal)} internal, `}${shareText(fragmentation.external)} external`,
     '  live blocks by size:',
   ];
   const most = Math.max(1, ...sizes.map((group) => group.blocks));

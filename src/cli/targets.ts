@@ -6,6 +6,7 @@
  */
 import { createAllocator, features } from '../create-allocator.ts';
 import { AllocError } from '../errors.ts';
+import { Heap } from '../heap.ts';
 import type { TraceTarget } from '../trace/target.ts';
 import { CliError, usageError } from './command.ts';
 
@@ -27,7 +28,10 @@ export const SIZE_UNIT: number = 64 * 1024;
 /** The byte kinds of this build. */
 export function byteKinds(): ByteKind[] {
   const { kinds } = features();
-  return BYTE_KINDS.filter((kind) => (kinds as readonly string[]).includes(kind));
+  // A Heap is no kind of createAllocator, and every build has it.
+  return BYTE_KINDS.filter(
+    (kind) => kind === 'heap' || (kinds as readonly string[]).includes(kind),
+  );
 }
 
 /** Ranges of the slab family end here. */
@@ -47,6 +51,7 @@ function startOf(kind: ByteKind, size: number): number {
 export function openTarget(kind: ByteKind, size: number): OpenTarget {
   const rounded = Math.ceil(size / SIZE_UNIT) * SIZE_UNIT;
   try {
+    if (kind === 'heap') return new Heap({ size: rounded });
     return createAllocator({
       kind,
       start: startOf(kind, rounded),
@@ -60,9 +65,4 @@ export function openTarget(kind: ByteKind, size: number): OpenTarget {
     }
     throw new CliError(`${kind} cannot be made: ${message} (${code})`, 1, error);
   }
-}
-
-/** Opens a Heap of `size` bytes. */
-export function openHeap(size: number): OpenTarget {
-  throw new CliError(`this build has no heap (of ${size} bytes)`, 1);
 }

@@ -187,7 +187,7 @@ export function processLines(published: Published, sort: Sort): string[] {
       'bold',
       `process ${where} (${printable(title)}), up ${countText(uptimeSeconds)} s, RSS ${bytesText(rss)}, ${count}`,
     ),
-    ...heaps.flatMap((heap) => heapLines(heap, sort)),
+    ...heaps.flatMap((heap) => heapLines(heap as Readonly<Record<string, unknown>>, sort)),
     '',
   ];
 }

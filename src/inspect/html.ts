@@ -243,11 +243,11 @@ function snapshotSection(snapshot: Snapshot, index: number): string {
     ([key, value]) =>
       `<tr><th scope="row">${escapeHtml(key)}</th><td data-value="${escapeHtml(String(value))}">${escapeHtml(statText(key, value, snapshot))}</td></tr>`,
   );
-  const { internal = 0, external = 0 } = fragmentation ?? {};
-  rows.push(
-    `<tr><th scope="row">internal fragmentation</th><td>${shareText(internal)}</td></tr>`,
-    `<tr><th scope="row">external fragmentation</th><td>${shareText(external)}</td></tr>`,
-  );
+  for (const [name, share] of Object.entries(fragmentation)) {
+    rows.push(
+      `<tr><th scope="row">${escapeHtml(name)} fragmentation</th><td>${shareText(Number(share))}</td></tr>`,
+    );
+  }
   const label = name === undefined || name === '' ? kind : `${kind} ${name}`;
   return `<section aria-labelledby="snapshot-${index}">
 <h2 id="snapshot-${index}">Snapshot ${index + 1}: ${escapeHtml(label)}</h2>

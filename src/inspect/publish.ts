@@ -22,10 +22,12 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { isMainThread, threadId } from 'node:worker_threads';
 
+import { setHeapPublisher } from '../heap.ts';
+
 /** What a heap must have to be watched. */
 export interface Watchable {
   readonly closed: boolean;
-  stats(): Readonly<Record<string, unknown>>;
+  stats(): object;
 }
 
 /** One line of the answer: a process and its heaps. */
@@ -36,7 +38,7 @@ export interface Published {
   readonly title: string;
   readonly rss: number;
   readonly uptimeSeconds: number;
-  readonly heaps: readonly Readonly<Record<string, unknown>>[];
+  readonly heaps: readonly object[];
 }
 
 /** Longest question in bytes; connections at once. */
@@ -67,11 +69,6 @@ export function publish(heap: Watchable): () => void {
     watched.delete(reference);
     if (watched.size === 0) shut();
   };
-}
-
-/** Is everything to be published, by the environment? */
-export function isPublishAsked(): boolean {
-  return process.env['HEAPWRIGHT_PUBLISH'] === '1';
 }
 
 function open(): void {
@@ -176,7 +173,7 @@ function serve(connection: Socket): void {
 }
 
 function state(): Published {
-  const heaps: Readonly<Record<string, unknown>>[] = [];
+  const heaps: object[] = [];
   for (const reference of watched) {
     const heap = reference.deref();
     if (heap === undefined || heap.closed) watched.delete(reference);
@@ -193,7 +190,7 @@ function state(): Published {
   };
 }
 
-function statsOf(heap: Watchable): Readonly<Record<string, unknown>> {
+function statsOf(heap: Watchable): object {
   try {
     return heap.stats();
   } catch (error) {
@@ -201,3 +198,6 @@ function statsOf(heap: Watchable): Readonly<Record<string, unknown>> {
     return { name: 'heap', error: (error as Error).message };
   }
 }
+
+// The Heap is below this file and cannot know it: `heap.publish()` finds its way here by this.
+setHeapPublisher(publish);

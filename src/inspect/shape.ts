@@ -160,7 +160,7 @@ export const SNAPSHOT_SHAPE: Shape = objectOf({
   'name?': NAME,
   ranges: listOf(objectOf({ start: anyNumber, size: anyNumber }), 10_000),
   stats: mapOf(figure),
-  fragmentation: objectOf({ internal: anyNumber, external: anyNumber }),
+  fragmentation: objectOf({ 'internal?': anyNumber, external: anyNumber }),
   'maps?': listOf(objectOf({ start: anyNumber, cellSize: numberFrom(1), cells: levels }), 10_000),
   'sizes?': listOf(objectOf({ from: numberFrom(1), blocks: anyNumber, size: anyNumber }), 64),
   'sections?': listOf(

@@ -73,8 +73,11 @@ export interface Snapshot {
   readonly ranges: readonly { readonly start: number; readonly size: number }[];
   /** What `stats()` says, without its classes; in the unit that `stats()` uses. */
   readonly stats: Readonly<Record<string, number | string | boolean>>;
-  /** Share of what is granted beyond what was asked for; share of what is free beyond the largest run. */
-  readonly fragmentation: { readonly internal: number; readonly external: number };
+  /**
+   * `internal`: share of what is granted beyond what was asked for (a Heap does not know what was).
+   * `external`: share of what is free beyond the largest run.
+   */
+  readonly fragmentation: { readonly internal?: number; readonly external: number };
   readonly maps?: readonly SnapshotMap[];
   readonly sizes?: readonly SnapshotSizes[];
   readonly sections?: readonly SnapshotSection[];
@@ -186,7 +189,7 @@ function fragmentationOf(
   >;
   const free = isHeap ? (size ?? 0) - (used ?? 0) : (available ?? 0);
   return {
-    internal: shareBeyond(requested ?? used ?? 0, used ?? 0),
+    ...(requested === undefined ? {} : { internal: shareBeyond(requested, used ?? 0) }),
     external: shareBeyond(largestFree ?? free, free),
   };
 }

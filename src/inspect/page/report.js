@@ -93,7 +93,7 @@ const METRICS = {
   },
 };
 
-const state = { trace: 0, metric: 'span', frame: 1, from: 0, to: 0, timer: 0 };
+const state = { trace: 0, metric: 'span', frame: 1, timer: 0 };
 const charts = [];
 
 // ------------------------------------------------------------ charts
@@ -236,6 +236,9 @@ const drawLatency = () => {
         {
           ...axisStyle(),
           splits: decades,
+          // On a narrow screen every second or third power of ten has its name.
+          filter: (u, marks) =>
+            marks.map((m, i) => (i % Math.ceil((marks.length * 64) / u.width) === 0 ? m : null)),
           values: (_, marks) => marks.map((m) => (m === null ? '' : nsText(m))),
           space: 30,
         },
@@ -281,7 +284,11 @@ const drawSizes = (id, groups, label) => {
       ],
       scales: {
         x: { time: false, range: () => [first - 0.6, last + 0.6] },
-        y: { distr: 3, log: 10 },
+        y: {
+          distr: 3,
+          log: 10,
+          range: (_, __, max) => [0.5, 10 ** Math.ceil(Math.log10(max * 1.1))],
+        },
       },
       axes: [
         {
@@ -379,7 +386,7 @@ const drawMaps = () => {
   const place = $('maps');
   if (place.childElementCount !== shown.length || place.dataset.trace !== String(state.trace)) {
     place.dataset.trace = String(state.trace);
-    place.replaceChildren(...shown.map((report) => mapPanel(report.kind, report.kind)));
+    place.replaceChildren(...shown.map((report) => mapPanel(report.kind, report.kind, traceView)));
   }
   shown.forEach((report, i) => {
     const panel = place.children[i];
@@ -389,8 +396,8 @@ const drawMaps = () => {
     const { each } = drawMap(
       panel.querySelector('canvas'),
       (from, to) => fillOfCells(frame.cells, report.map.cellBytes, from, to),
-      state.from,
-      state.to,
+      traceView.from,
+      traceView.to,
       color,
     );
     const index = Math.max(
@@ -403,12 +410,12 @@ const drawMaps = () => {
   });
   const whole = extentOf(reports);
   $('window').textContent =
-    `Addresses ${bytesText(state.from)} to ${bytesText(state.to)} of ${bytesText(whole)} ` +
-    `(${(whole / (state.to - state.from)).toFixed(1)}x)`;
+    `Addresses ${bytesText(traceView.from)} to ${bytesText(traceView.to)} of ${bytesText(whole)} ` +
+    `(${(whole / (traceView.to - traceView.from)).toFixed(1)}x)`;
   $('frame').setAttribute('aria-valuetext', `${Math.round(state.frame * 100)} % of the trace`);
 };
 
-const mapPanel = (title, kind) => {
+const mapPanel = (title, kind, view) => {
   const panel = document.createElement('div');
   panel.className = 'panel';
   const head = document.createElement('h3');
@@ -431,11 +438,11 @@ const mapPanel = (title, kind) => {
     (event) => {
       if (!event.ctrlKey && !event.shiftKey) return;
       event.preventDefault();
-      zoom(event.deltaY < 0 ? 0.7 : 1 / 0.7, placeOf(event, canvas));
+      zoom(view, event.deltaY < 0 ? 0.7 : 1 / 0.7, placeOf(event, canvas));
     },
     { passive: false },
   );
-  canvas.addEventListener('dblclick', (event) => zoom(0.5, placeOf(event, canvas)));
+  canvas.addEventListener('dblclick', (event) => zoom(view, 0.5, placeOf(event, canvas)));
   canvas.addEventListener('keydown', (event) => {
     const step = {
       ArrowLeft: -0.02,
@@ -445,10 +452,10 @@ const mapPanel = (title, kind) => {
       PageUp: -0.9,
       PageDown: 0.9,
     }[event.key];
-    if (step !== undefined) pan(step);
-    else if (event.key === '+' || event.key === '=') zoom(0.7, 0.5);
-    else if (event.key === '-') zoom(1 / 0.7, 0.5);
-    else if (event.key === '0') showAll();
+    if (step !== undefined) pan(view, step);
+    else if (event.key === '+' || event.key === '=') zoom(view, 0.7, 0.5);
+    else if (event.key === '-') zoom(view, 1 / 0.7, 0.5);
+    else if (event.key === '0') showAll(view);
     else return;
     event.preventDefault();
   });
@@ -461,46 +468,62 @@ const placeOf = (event, canvas) => {
   const row = Math.min(rows - 1, Math.floor((event.clientY - box.top) / CELL_PX));
   return (row + (event.clientX - box.left) / box.width) / rows;
 };
-const zoom = (factor, around) => {
-  const whole = extentOf(data.traces[state.trace].reports);
-  const length = Math.min(whole, Math.max(256, (state.to - state.from) * factor));
-  const center = state.from + (state.to - state.from) * around;
-  state.from = Math.max(0, Math.min(whole - length, center - length * around));
-  state.to = state.from + length;
-  drawMaps();
+/** A window of addresses that maps are drawn of: `[from, to)` of `whole()`. */
+const newView = (whole, draw) => ({ from: 0, to: whole(), whole, draw });
+const zoom = (view, factor, around) => {
+  const whole = view.whole();
+  const length = Math.min(whole, Math.max(256, (view.to - view.from) * factor));
+  const center = view.from + (view.to - view.from) * around;
+  view.from = Math.max(0, Math.min(whole - length, center - length * around));
+  view.to = view.from + length;
+  view.draw();
 };
-const pan = (share) => {
-  const whole = extentOf(data.traces[state.trace].reports);
-  const length = state.to - state.from;
-  state.from = Math.max(0, Math.min(whole - length, state.from + length * share));
-  state.to = state.from + length;
-  drawMaps();
+const pan = (view, share) => {
+  const whole = view.whole();
+  const length = view.to - view.from;
+  view.from = Math.max(0, Math.min(whole - length, view.from + length * share));
+  view.to = view.from + length;
+  view.draw();
 };
-const showAll = () => {
-  state.from = 0;
-  state.to = extentOf(data.traces[state.trace].reports);
-  drawMaps();
+const showAll = (view) => {
+  view.from = 0;
+  view.to = view.whole();
+  view.draw();
 };
+/** The one window of the maps of a trace. */
+let traceView;
 
 // ------------------------------------------------------------ snapshots
+
+/** Windows of the maps of snapshots, by place; they outlive a redrawing. */
+const snapshotViews = new Map();
+
+const drawSnapshotMap = (place, snapshot, map) => {
+  const size = Math.max(1, map.cellSize * Math.max(1, map.cells.length));
+  const { color } = styleOf(snapshot.kind);
+  const fill = snapshot.blocks
+    ? (from, to) => fillOfBlocks(snapshot.blocks, map.start, from, to)
+    : (from, to) => fillOfCells(map.cells, map.cellSize, from, to);
+  const key = `${place.id} ${map.start}`;
+  const view = snapshotViews.get(key) ?? newView(() => size);
+  snapshotViews.set(key, view);
+  const panel = mapPanel(`from 0x${map.start.toString(16)}`, snapshot.kind, view);
+  place.append(panel);
+  panel.querySelector('.swatch').style.background = color;
+  view.draw = () => {
+    const { each } = drawMap(panel.querySelector('canvas'), fill, view.from, view.to, color);
+    panel.querySelector('.mapline').textContent =
+      `${bytesText(view.from)} to ${bytesText(view.to)} from the start of the range, a cell is ${bytesText(each)}; ` +
+      `nothing lives beyond ${bytesText(size)}.`;
+  };
+  view.draw();
+};
 
 const drawSnapshots = () => {
   data.snapshots.forEach((snapshot, index) => {
     const place = $(`snapshot-maps-${index}`);
     place.replaceChildren();
-    for (const map of snapshot.maps ?? []) {
-      const panel = mapPanel(`from ${map.start.toLocaleString('en-US')}`, snapshot.kind);
-      place.append(panel);
-      const { color } = styleOf(snapshot.kind);
-      panel.querySelector('.swatch').style.background = color;
-      const size = Math.max(1, map.cellSize * Math.max(1, map.cells.length));
-      const fill = snapshot.blocks
-        ? (from, to) => fillOfBlocks(snapshot.blocks, map.start, from, to)
-        : (from, to) => fillOfCells(map.cells, map.cellSize, from, to);
-      const { each } = drawMap(panel.querySelector('canvas'), fill, 0, size, color);
-      panel.querySelector('.mapline').textContent =
-        `${bytesText(size)} from the start of the range, a cell is ${bytesText(each)}; nothing lives beyond.`;
-    }
+    for (const map of snapshot.maps ?? []) drawSnapshotMap(place, snapshot, map);
     drawSizes(`snapshot-sizes-${index}`, snapshot.sizes ?? [], 'live blocks');
   });
 };
@@ -519,11 +542,12 @@ const drawAll = () => {
 };
 
 const wireTraces = () => {
+  traceView = newView(() => extentOf(data.traces[state.trace].reports), drawMaps);
   const choose = $('trace');
   choose.addEventListener('change', () => {
     state.trace = Number(choose.value);
-    state.from = 0;
-    state.to = extentOf(data.traces[state.trace].reports);
+    traceView.from = 0;
+    traceView.to = traceView.whole();
     drawAll();
   });
   for (const button of document.querySelectorAll('button[data-metric]')) {
@@ -559,12 +583,11 @@ const wireTraces = () => {
       if (Number(slider.value) >= Number(slider.max)) stop();
     }, 120);
   });
-  $('zoom-in').addEventListener('click', () => zoom(0.5, 0.5));
-  $('zoom-out').addEventListener('click', () => zoom(2, 0.5));
-  $('zoom-all').addEventListener('click', showAll);
-  $('pan-left').addEventListener('click', () => pan(-0.5));
-  $('pan-right').addEventListener('click', () => pan(0.5));
-  state.to = extentOf(data.traces[0].reports);
+  $('zoom-in').addEventListener('click', () => zoom(traceView, 0.5, 0.5));
+  $('zoom-out').addEventListener('click', () => zoom(traceView, 2, 0.5));
+  $('zoom-all').addEventListener('click', () => showAll(traceView));
+  $('pan-left').addEventListener('click', () => pan(traceView, -0.5));
+  $('pan-right').addEventListener('click', () => pan(traceView, 0.5));
 };
 
 const start = async () => {
