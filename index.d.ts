@@ -1142,7 +1142,7 @@ export declare function readTrace(
  * @throws {@link AllocError} `ERR_CLOSED` for a target that is closed, `ERR_INVALID_PARAM` for one that is
  * being recorded already. `TypeError` for anything else.
  * @remarks 10 to 30 ns per event while it runs; 8 bytes per event, and 4 bytes per granule of the span
- * that is touched. Pools made before the recording began are not seen, those asked for later are.
+ * that is touched. The pools and CPUs of the target are recorded with it.
  */
 export declare function record(target: TraceTarget): Recording;
 
@@ -1423,9 +1423,12 @@ export declare interface Snapshot {
   }[];
   /** What `stats()` says, without its classes; in the unit that `stats()` uses. */
   readonly stats: Readonly<Record<string, number | string | boolean>>;
-  /** Share of what is granted beyond what was asked for; share of what is free beyond the largest run. */
+  /**
+   * `internal`: share of what is granted beyond what was asked for (a Heap does not know what was).
+   * `external`: share of what is free beyond the largest run.
+   */
   readonly fragmentation: {
-    readonly internal: number;
+    readonly internal?: number;
     readonly external: number;
   };
   readonly maps?: readonly SnapshotMap[];

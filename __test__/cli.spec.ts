@@ -706,7 +706,7 @@ class Terminal {
   }
 
   async until(seen: RegExp): Promise<string> {
-    for (let tries = 0; tries < 100; tries++) {
+    for (let tries = 0; tries < 300; tries++) {
       const screen = this.screen();
       if (seen.test(screen)) return screen;
       await wait(100);
@@ -794,8 +794,8 @@ describe('in a terminal', () => {
 
   it('shows progress while it replays', async () => {
     const terminal = new Terminal(
-      `${process.execPath} ${MAIN} replay python-json --kind buddy --repeat 1`,
-      130,
+      `${process.execPath} ${MAIN} replay python-json --kind buddy --repeat 1 --limit-seconds 3`,
+      150,
     );
     try {
       await terminal.until(/python-json on buddy [█░]{24} +\d+ %, \d+ s/u);

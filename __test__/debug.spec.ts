@@ -197,7 +197,9 @@ describe('a debug heap', () => {
     pool.free(r);
     expect(errorOf(() => pool.free(r)).code).toBe('ERR_NOT_ALLOCATED');
     const ps = heap.allocMany(64, 20);
-    expect(errorOf(() => heap.freeMany([ps[0] as number, ps[0] as number])).code).toBe('ERR_NOT_ALLOCATED');
+    expect(errorOf(() => heap.freeMany([ps[0] as number, ps[0] as number])).code).toBe(
+      'ERR_NOT_ALLOCATED',
+    );
     heap.freeMany([...ps, q]);
     expect(heap.check()).toBe(0);
     expect(errorOf(() => heap.alloc(MiB(9))).code).toBe('ERR_NO_MEMORY');

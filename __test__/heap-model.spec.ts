@@ -23,7 +23,17 @@ afterEach(() => {
 
 /** What no throw may change. */
 function still(stats: HeapStats): unknown {
-  return { ...stats, name: '', crossings: 0, failures: 0, peakUsed: 0, committed: 0, cached: 0, largestFree: 0, classes: [] };
+  return {
+    ...stats,
+    name: '',
+    crossings: 0,
+    failures: 0,
+    peakUsed: 0,
+    committed: 0,
+    cached: 0,
+    largestFree: 0,
+    classes: [],
+  };
 }
 
 /** A block of the oracle. */
@@ -40,7 +50,9 @@ function modelRun(heap: Heap, seed: number, steps: number): void {
   const pools: Pool[] = [32, 48, 200, 1000].map((size) => heap.pool(size));
   const keys: number[] = [];
   const size = (): number =>
-    random.chance(1, 30) ? 1 + random.below(KiB(120)) : 1 + random.below(random.chance(1, 4) ? 6000 : 300);
+    random.chance(1, 30)
+      ? 1 + random.below(KiB(120))
+      : 1 + random.below(random.chance(1, 4) ? 6000 : 300);
   const born = (p: number, bytes: number): void => {
     const usable = heap.usableSize(p);
     if (usable < bytes || p % 16 !== 0 || p === 0) throw new Error(`bad block ${p} of ${usable}`);
@@ -55,7 +67,8 @@ function modelRun(heap: Heap, seed: number, steps: number): void {
     keys.push(p);
   };
   const judge = (p: number, { size: bytes, tag }: Expected): void => {
-    if (heap.view(p, 1)[0] !== tag || heap.view(p + bytes - 1, 1)[0] !== tag) throw new Error(`tag of ${p} is gone`);
+    if (heap.view(p, 1)[0] !== tag || heap.view(p + bytes - 1, 1)[0] !== tag)
+      throw new Error(`tag of ${p} is gone`);
   };
   const died = (p: number, usable: number): void => {
     starts.fill(0, p / 16, (p + usable) / 16);
@@ -108,7 +121,8 @@ function modelRun(heap: Heap, seed: number, steps: number): void {
           judge(p, block);
           throw error;
         }
-        if (heap.view(q, 1)[0] !== block.tag) throw new Error(`realloc of ${p} lost its first byte`);
+        if (heap.view(q, 1)[0] !== block.tag)
+          throw new Error(`realloc of ${p} lost its first byte`);
         died(p, usable);
         born(q, bytes);
       } else if (what < 97) {
@@ -305,7 +319,10 @@ describe('Heap against a model', () => {
         } else {
           // What a trap of the program throws passes through.
           if (bad.name.endsWith(' Proxy') && refused.code === undefined) continue;
-          expect(['ERR_INVALID_ARG_TYPE', 'ERR_INVALID_PARAM', 'ERR_NOT_ALLOCATED'], what).toContain(refused.code);
+          expect(
+            ['ERR_INVALID_ARG_TYPE', 'ERR_INVALID_PARAM', 'ERR_NOT_ALLOCATED'],
+            what,
+          ).toContain(refused.code);
         }
         expect(still(heap.stats()), what).toEqual(before);
       }
@@ -331,7 +348,9 @@ describe('Heap against a model', () => {
       const p = good.at(-1) as number;
       const q = other.alloc(2000);
       heap.free(good.pop() as number);
-      const bad = [p, p + 16 * (1 + random.below(5)) + 8, random.below(heap.size) | 1, q + 2 ** 25][i % 4] as number;
+      const bad = [p, p + 16 * (1 + random.below(5)) + 8, random.below(heap.size) | 1, q + 2 ** 25][
+        i % 4
+      ] as number;
       wrong += 1;
       try {
         heap.free(bad);

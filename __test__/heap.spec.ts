@@ -49,7 +49,8 @@ describe('Heap', () => {
       const p = heap.alloc(size);
       const usable = heap.usableSize(p);
       expect(usable).toBeGreaterThanOrEqual(size);
-      const limit = size <= KiB(32) ? Math.max(Math.ceil(size / 16) * 16, size * 1.125 + 16) : size + 4095;
+      const limit =
+        size <= KiB(32) ? Math.max(Math.ceil(size / 16) * 16, size * 1.125 + 16) : size + 4095;
       expect(usable, `size ${size}`).toBeLessThanOrEqual(limit);
       heap.view(p).fill(0xa5);
       heap.free(p);
@@ -109,7 +110,9 @@ describe('Heap', () => {
     const ps = heap.allocMany(100, 500);
     expect(new Set(ps).size).toBe(500);
     expect(heap.stats().blocks).toBe(500);
-    expect(codeOf(() => heap.freeMany([ps[0] as number, ps[0] as number]))).toBe('ERR_NOT_ALLOCATED');
+    expect(codeOf(() => heap.freeMany([ps[0] as number, ps[0] as number]))).toBe(
+      'ERR_NOT_ALLOCATED',
+    );
     expect(codeOf(() => heap.freeMany([ps[0] as number, 8]))).toBe('ERR_NOT_ALLOCATED');
     expect(codeOf(() => heap.freeMany([ps[0] as number, NaN]))).toBe('ERR_INVALID_PARAM');
     expect(heap.stats().blocks).toBe(500);
@@ -152,11 +155,31 @@ describe('Heap', () => {
     const p = heap.alloc(100);
     const large = heap.alloc(KiB(100));
     const before = heap.stats();
-    for (const wrong of [0, 1, 8, 16, p + 1, p + 16, p - 16, large + 4096, MiB(4), MiB(5), 2 ** 32 + p, 2 ** 40, 2 ** 53 - 1]) {
-      expect(codeOf(() => heap.free(wrong)), `free(${wrong})`).toBe('ERR_NOT_ALLOCATED');
+    for (const wrong of [
+      0,
+      1,
+      8,
+      16,
+      p + 1,
+      p + 16,
+      p - 16,
+      large + 4096,
+      MiB(4),
+      MiB(5),
+      2 ** 32 + p,
+      2 ** 40,
+      2 ** 53 - 1,
+    ]) {
+      expect(
+        codeOf(() => heap.free(wrong)),
+        `free(${wrong})`,
+      ).toBe('ERR_NOT_ALLOCATED');
     }
     for (const wrong of [-1, NaN, 0.5, p + 0.5, Infinity, 2 ** 53]) {
-      expect(codeOf(() => heap.free(wrong)), `free(${wrong})`).toBe('ERR_INVALID_PARAM');
+      expect(
+        codeOf(() => heap.free(wrong)),
+        `free(${wrong})`,
+      ).toBe('ERR_INVALID_PARAM');
     }
     for (const wrong of [null, undefined, '64', 64n, {}, [p], Symbol('p')]) {
       expect(codeOf(() => heap.free(wrong as never))).toBe('ERR_INVALID_ARG_TYPE');
@@ -173,7 +196,8 @@ describe('Heap', () => {
     const heap = heapOf();
     const pool = heap.pool(48);
     const ps: number[] = [];
-    for (let i = 0; i < 1000; i += 1) ps.push(i % 3 === 0 ? pool.alloc() : heap.alloc(16 + (i % 300)));
+    for (let i = 0; i < 1000; i += 1)
+      ps.push(i % 3 === 0 ? pool.alloc() : heap.alloc(16 + (i % 300)));
     for (let i = 0; i < 400; i += 1) heap.free(ps.pop() as number);
     const stats = heap.stats();
     expect(stats.allocs).toBe(1000);
@@ -263,7 +287,10 @@ describe('Heap', () => {
     ];
     for (const call of calls) {
       for (const value of [null, '64', 64n, {}, [], true, Symbol('x'), () => 64]) {
-        expect(codeOf(() => call(value as never)), String(call)).toBe('ERR_INVALID_ARG_TYPE');
+        expect(
+          codeOf(() => call(value as never)),
+          String(call),
+        ).toBe('ERR_INVALID_ARG_TYPE');
       }
     }
     expect(heap.check()).toBe(0);

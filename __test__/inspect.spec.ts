@@ -189,11 +189,12 @@ describe('snapshot', () => {
   it('of a million blocks takes less than 2 s', () => {
     using tlsf = createAllocator({ kind: 'tlsf', size: MiB(256) });
     for (let i = 0; i < 10; i++) tlsf.allocMany(32, 100_000);
-    const began = performance.now();
+    // Processor time: what other processes do to a clock is not the snapshot's.
+    const began = process.cpuUsage();
     const taken = snapshot(tlsf, { blocks: true });
-    const ms = performance.now() - began;
+    const { user, system } = process.cpuUsage(began);
     expect(taken.blocks?.pos).toHaveLength(1_000_000);
-    expect(ms).toBeLessThan(2000);
+    expect((user + system) / 1000).toBeLessThan(2000);
   });
 
   it('refuses what is closed and what is no allocator', () => {

@@ -738,9 +738,10 @@ describe('a Heap under traces', () => {
 
 it('records the CPUs and the pages of two levels, each call once', () => {
   using engine = createAllocator({ kind: 'two-level', size: MiB(1), cpus: 2 });
+  const held = engine.cpu(1);
   const recording = record(engine);
   const first = engine.alloc(40);
-  const second = engine.cpu(1).alloc(50, 64);
+  const second = held.alloc(50, 64);
   const pages = engine.allocPages(3);
   const fixed = engine.allocPagesAt(MiB(1) + 4096 * 64, 1);
   engine.cpu(0).dealloc(second);

@@ -34,7 +34,8 @@ function start(heap: Heap, job: Record<string, unknown>): Worker {
 
 async function answer<T>(worker: Worker): Promise<T> {
   const [message] = (await once(worker, 'message')) as [T & { failed?: string; message?: string }];
-  if (message.failed !== undefined) throw new Error(`worker: ${message.failed}: ${message.message}`);
+  if (message.failed !== undefined)
+    throw new Error(`worker: ${message.failed}: ${message.message}`);
   return message;
 }
 
@@ -50,7 +51,12 @@ describe('Heap on several threads', () => {
   it('is exclusive until a second thread attaches', async () => {
     const heap = heapOf();
     const pool = heap.pool(64);
-    const stale = { alloc: heap.alloc, free: heap.free, poolAlloc: pool.alloc, poolFree: pool.free };
+    const stale = {
+      alloc: heap.alloc,
+      free: heap.free,
+      poolAlloc: pool.alloc,
+      poolFree: pool.free,
+    };
     const p = stale.alloc(64);
     const q = stale.poolAlloc();
     expect(heap.stats()).toMatchObject({ shared: false, threads: 1 });
@@ -134,7 +140,12 @@ describe('Heap on several threads', () => {
       const steps = rounds(60_000, 700_000);
       const results = await Promise.all(
         Array.from({ length: 8 }, (_, i) =>
-          run<{ errors: number }>(heap, { name: 'stress', seed: seed + round * 8 + i, steps, slots }),
+          run<{ errors: number }>(heap, {
+            name: 'stress',
+            seed: seed + round * 8 + i,
+            steps,
+            slots,
+          }),
         ),
       );
       expect(results.reduce((sum, r) => sum + r.errors, 0)).toBe(0);

@@ -27,7 +27,14 @@ import { heapSettings } from './heap-options.ts';
 import type { HeapOptions, HeapSettings } from './heap-options.ts';
 import { native, refusal } from './native.ts';
 import type { NativeHeap, NativeMemory } from './native.ts';
-import { isFunction, isNumber, isNumberOrLeftOut, natural, positive, positionsOf } from './options.ts';
+import {
+  isFunction,
+  isNumber,
+  isNumberOrLeftOut,
+  natural,
+  positive,
+  positionsOf,
+} from './options.ts';
 import { HeapPool, link } from './pool.ts';
 import type { Pool } from './pool.ts';
 
@@ -73,6 +80,9 @@ export function setHeapPublisher(publish: (heap: Heap) => () => void): void {
   publisher = publish;
 }
 
+/** The pools that a heap has handed out, for those who record it. @internal */
+export let poolsOf: (heap: Heap) => Pool[];
+
 type ViewConstructor<View> = {
   new (buffer: ArrayBufferLike, byteOffset: number, length: number): View;
   readonly BYTES_PER_ELEMENT: number;
@@ -116,6 +126,7 @@ export class Heap implements Disposable {
   #u64: BigUint64Array | undefined;
   #i64: BigInt64Array | undefined;
   static {
+    poolsOf = (heap) => [...heap.#pools.values()].map(({ pool }) => pool);
     // What `console.log` shows: the settings, nothing native.
     Object.defineProperty(this.prototype, inspect.custom, {
       configurable: true,
@@ -713,4 +724,3 @@ function markAsUncloneable(heap: Heap): void {
   const { markAsUncloneable: mark } = workerThreads as { markAsUncloneable?: (o: object) => void };
   mark?.(heap);
 }
-

@@ -26,7 +26,7 @@ const jobs = {
     const check = (p) => {
       const size = heap.u32[p / 4];
       const tag = heap.u32[p / 4 + 1];
-      if (tag !== ((p ^ size) >>> 0)) errors += 1;
+      if (tag !== (p ^ size) >>> 0) errors += 1;
       if (size > 24 && heap.u8[p + size - 1] !== (size & 255)) errors += 1;
     };
     const make = () => {

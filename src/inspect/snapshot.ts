@@ -213,21 +213,20 @@ function walkBlocks(subject: Subject, ranges: Snapshot['ranges'], withBlocks: bo
   const size: number[] = [];
   const align: number[] = [];
   const fills = ranges.map((range) => new RangeFill(range.start, range.size));
-  const sizes = new Map<number, { blocks: number; size: number }>();
+  const sizes = new SizeGroups();
   let spans = new Float64Array(1024);
   let count = 0;
+  let fill = fills[0];
   subject.walk?.((at, length, boundary) => {
     if (withBlocks) {
       pos.push(at);
       size.push(length);
       if (boundary !== undefined) align.push(boundary);
     }
-    fills.find((fill) => fill.holds(at))?.add(at, length);
-    const from = 2 ** Math.floor(Math.log2(length));
-    const group = sizes.get(from) ?? { blocks: 0, size: 0 };
-    group.blocks++;
-    group.size += length;
-    sizes.set(from, group);
+    // Blocks come in order, so they change range seldom.
+    if (fill?.holds(at) !== true) fill = fills.find((candidate) => candidate.holds(at));
+    fill?.add(at, length);
+    sizes.add(length);
     if (count + 2 > spans.length) {
       const grown = new Float64Array(spans.length * 2);
       grown.set(spans);
@@ -238,12 +237,30 @@ function walkBlocks(subject: Subject, ranges: Snapshot['ranges'], withBlocks: bo
   });
   return {
     maps: fills.map((fill) => fill.finish()),
-    sizes: [...sizes]
-      .toSorted(([a], [b]) => a - b)
-      .map(([from, group]) => ({ from, blocks: group.blocks, size: group.size })),
+    sizes: sizes.finish(),
     blocks: withBlocks ? { pos, size, ...(align.length > 0 ? { align } : {}) } : undefined,
     spans: spans.subarray(0, count),
   };
+}
+
+/** Blocks by log2 of their size. */
+class SizeGroups {
+  readonly #blocks = new Float64Array(64);
+  readonly #sizes = new Float64Array(64);
+
+  add(size: number): void {
+    const power = size < 2 ** 31 ? 31 - Math.clz32(size) : Math.floor(Math.log2(size));
+    this.#blocks[power] = (this.#blocks[power] as number) + 1;
+    this.#sizes[power] = (this.#sizes[power] as number) + size;
+  }
+
+  finish(): SnapshotSizes[] {
+    const groups: SnapshotSizes[] = [];
+    this.#blocks.forEach((blocks, power) => {
+      if (blocks > 0) groups.push({ from: 2 ** power, blocks, size: this.#sizes[power] as number });
+    });
+    return groups;
+  }
 }
 
 const LEVELS = 15;
