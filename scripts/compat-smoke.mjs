@@ -1,5 +1,9 @@
-// One program for every runtime: families, Heap, workers, close, a heap of 8 GiB. Prints one JSON line per
-// step: { step, ok, note }. What a runtime cannot do must be a documented error, never a crash.
+/**
+ * @file One program for every runtime: families, Heap, workers, close, a heap of 8 GiB.
+ *
+ * Prints one JSON line per step: `{ step, ok, note }`. What a runtime cannot do must be a documented
+ * error, never a crash.
+ */
 import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { AllocError, GiB, Heap, MiB, createAllocator, features } from 'heapwright';
 
@@ -46,7 +50,9 @@ function families() {
 function heapAlone() {
   const heap = new Heap({ size: MiB(64) });
   const pool = heap.pool(48);
-  const ps = Array.from({ length: 20_000 }, (_, i) => (i % 2 ? pool.alloc() : heap.alloc(16 + (i % 700))));
+  const ps = Array.from({ length: 20_000 }, (_, i) =>
+    i % 2 ? pool.alloc() : heap.alloc(16 + (i % 700)),
+  );
   for (const p of ps) heap.u32[p / 4] = p;
   for (const p of ps) must(heap.u32[p / 4] === p, 'contents');
   heap.freeMany(ps.slice(0, 10_000));
@@ -91,7 +97,9 @@ async function workers() {
   const heap = new Heap({ size: MiB(64) });
   const run = (job) =>
     new Promise((resolve, reject) => {
-      const worker = new Worker(new URL(import.meta.url), { workerData: { handle: heap.handle, job } });
+      const worker = new Worker(new URL(import.meta.url), {
+        workerData: { handle: heap.handle, job },
+      });
       worker.once('error', reject);
       worker.once('message', (message) => resolve([worker, message]));
     });

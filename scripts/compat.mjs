@@ -26,7 +26,11 @@ const RUNTIMES = [
 ];
 
 const npm = (args) =>
-  execFileSync('npm', args, { cwd: folder, stdio: ['ignore', 'pipe', 'inherit'], encoding: 'utf8' });
+  execFileSync('npm', args, {
+    cwd: folder,
+    stdio: ['ignore', 'pipe', 'inherit'],
+    encoding: 'utf8',
+  });
 
 mkdirSync(folder, { recursive: true });
 for (const name of readdirSync(folder)) if (name.endsWith('.tgz')) rmSync(join(folder, name));
@@ -47,7 +51,9 @@ let failed = 0;
 const rows = [];
 for (const [alias, source, executable, args] of RUNTIMES) {
   const path = source === null ? executable : join(folder, 'node_modules', alias, executable);
-  const version = spawnSync(path, ['--version'], { encoding: 'utf8' }).stdout?.trim().split('\n')[0];
+  const version = spawnSync(path, ['--version'], { encoding: 'utf8' })
+    .stdout?.trim()
+    .split('\n')[0];
   const child = spawnSync(path, [...args, 'smoke.mjs'], {
     cwd: folder,
     encoding: 'utf8',
@@ -67,10 +73,13 @@ for (const [alias, source, executable, args] of RUNTIMES) {
     return ok ? `yes${note === '' ? '' : ` (${note})`}` : 'no';
   });
   const good = clean && STEPS.every((step) => said.get(step)?.ok === true);
-  if (!clean) console.error(`${alias}: ended with ${child.status ?? child.signal}\n${child.stderr}`);
+  if (!clean)
+    console.error(`${alias}: ended with ${child.status ?? child.signal}\n${child.stderr}`);
   if (good) passed += 1;
   else failed += 1;
-  rows.push(`| ${alias.replace(/\d+$/, '')} ${version ?? 'absent'} | ${cells.join(' | ')} | ${clean ? 'clean' : 'not clean'} |`);
+  rows.push(
+    `| ${alias.replace(/\d+$/, '')} ${version ?? 'absent'} | ${cells.join(' | ')} | ${clean ? 'clean' : 'not clean'} |`,
+  );
 }
 const table = [
   '| runtime | families | Heap | 8 GiB | workers | exit |',

@@ -1,5 +1,8 @@
-// A worker of the Heap's tests: attaches, does one job, answers. No top-level await: Node 20 aborts when
-// a worker is terminated inside a module that has one.
+/**
+ * @file A worker of the Heap's tests: attaches, does one job, answers.
+ *
+ * No top-level await: Node 20 aborts when a worker is terminated inside a module that has one.
+ */
 import { parentPort, workerData } from 'node:worker_threads';
 
 const { entry, handle, job } = workerData;
