@@ -23,6 +23,7 @@ import {
 } from '../benches/harness/record.ts';
 import { generated } from '../benches/harness/readme.ts';
 import { show } from '../benches/harness/table.ts';
+import { withoutCheck } from '../benches/harness/unchecked.ts';
 import { suite } from '../benches/suite/index.ts';
 import type { Job, Workload } from '../benches/suite/types.ts';
 import {
@@ -242,6 +243,15 @@ describe('The loops', () => {
   it.skipIf(!existsSync(nativeBinary))('run over four allocators that are really linked', () => {
     const { stdout } = spawnSync(nativeBinary, ['linked'], { encoding: 'utf8' });
     expect(assertPeersApart(stdout)).toEqual(['glibc', 'mimalloc', 'jemalloc', 'snmalloc']);
+  });
+
+  const hotPath = join(root, 'dist/src/magazine.js');
+  it.skipIf(!existsSync(hotPath))('of B17 know the check that its peer goes without', () => {
+    const text = readFileSync(hotPath, 'utf8');
+    const rest = withoutCheck(text)!;
+    expect(rest).not.toMatch(/m\[w\] = [sv] \^ b;\s*m\[t\] = p;/);
+    expect(rest).not.toContain('(p & ~15)');
+    expect(withoutCheck(rest)).toBeUndefined();
   });
 
   it('refuse peers that are one and the same', () => {

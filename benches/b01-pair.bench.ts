@@ -99,17 +99,17 @@ async function ours(args: Arguments, pooled: boolean): Promise<void> {
   const sizes = args.text('sizes', 'one');
   const kernel = pooled ? poolPairs : sizes === 'many' ? pairsOfManySizes : pairs;
   const before = heap.stats().crossings;
-  let passes = 0;
-  const result = measure(args, steps, kernel, () => {
-    passes++;
-    if (pooled) return poolPairs(pool, words, steps);
-    return sizes === 'many' ? pairsOfManySizes(heap, words, steps) : pairs(heap, words, steps);
+  let operations = 0;
+  const result = measure(args, steps, kernel, (count) => {
+    operations += 2 * count;
+    if (pooled) return poolPairs(pool, words, count);
+    return sizes === 'many' ? pairsOfManySizes(heap, words, count) : pairs(heap, words, count);
   });
   emit({
     case: name(sizes),
     unit: 'ns',
     ...result,
-    ...crossingFigures(heap, before, 2 * steps * passes),
+    ...crossingFigures(heap, before, operations),
   });
 }
 
@@ -117,8 +117,8 @@ function addresses(args: Arguments, heap: NumberAllocator): void {
   const steps = args.stepsPerCall(5_000_000);
   const sizes = args.text('sizes', 'one');
   const [first, step] = sizes === 'many' ? [16, 16] : [SIZE, 0];
-  const result = measure(args, steps, pairsOfAddresses, () =>
-    pairsOfAddresses(heap, steps, first, step),
+  const result = measure(args, steps, pairsOfAddresses, (count) =>
+    pairsOfAddresses(heap, count, first, step),
   );
   emit({ case: name(sizes), unit: 'ns', ...result });
 }
@@ -127,8 +127,8 @@ function objects(args: Arguments, make: (size: number) => Uint8Array): void {
   const steps = args.stepsPerCall(5_000_000);
   const sizes = args.text('sizes', 'one');
   const [first, step] = sizes === 'many' ? [16, 16] : [SIZE, 0];
-  const result = measure(args, steps, pairsOfObjects, () =>
-    pairsOfObjects(make, steps, first, step),
+  const result = measure(args, steps, pairsOfObjects, (count) =>
+    pairsOfObjects(make, count, first, step),
   );
   emit({ case: name(sizes), unit: 'ns', ...result });
 }

@@ -46,17 +46,18 @@ async function ours(args: Arguments): Promise<void> {
       for (const reverse of [false, true]) {
         const rounds = Math.ceil(steps / batch);
         const before = heap.stats().crossings;
-        let passes = 0;
-        const result = measure(args, rounds * batch, batches, () => {
-          passes++;
-          return batches(heap, words, blocks, batch, rounds, size, reverse);
+        let operations = 0;
+        const result = measure(args, rounds * batch, batches, (count) => {
+          const turns = Math.ceil(count / batch);
+          operations += 2 * turns * batch;
+          return batches(heap, words, blocks, batch, turns, size, reverse);
         });
         const order = reverse ? 'reverse' : 'in order';
         emit({
           case: `${size} B x ${batch}, ${order}`,
           unit: 'ns',
           ...result,
-          ...crossingFigures(heap, before, 2 * rounds * batch * passes),
+          ...crossingFigures(heap, before, operations),
         });
       }
     }

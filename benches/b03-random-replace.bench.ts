@@ -132,12 +132,12 @@ async function ours(args: Arguments): Promise<void> {
   fill(heap, ring, state, formA);
   let before = heap.stats().crossings;
   const kernel = formA ? replaceA : replaceB;
-  const result = measure(args, steps, kernel, () => {
+  const result = measure(args, steps, kernel, (count) => {
     // Only the last call is counted: the first ones bring the magazines to their size.
     before = heap.stats().crossings;
     return formA
-      ? replaceA(heap, bytes, ring, state, steps)
-      : replaceB(heap, bytes, ring, state, steps);
+      ? replaceA(heap, bytes, ring, state, count)
+      : replaceB(heap, bytes, ring, state, count);
   });
   const figures = crossingFigures(heap, before, 2 * steps);
   emit({
@@ -156,8 +156,8 @@ function addresses(args: Arguments, heap: NumberAllocator): void {
   const ring = new Float64Array(2 ** log2);
   const state = { x: SEED_SLOT, y: SEED_SIZE };
   fill(heap, ring, state, formA);
-  const result = measure(args, steps, replaceAddresses, () =>
-    replaceAddresses(heap, ring, state, steps, formA),
+  const result = measure(args, steps, replaceAddresses, (count) =>
+    replaceAddresses(heap, ring, state, count, formA),
   );
   emit({ case: `${formA ? 'A' : 'B'} 2^${log2}`, unit: 'ns', ...result });
 }

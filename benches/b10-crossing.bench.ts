@@ -46,11 +46,9 @@ function single(args: Arguments): void {
   emit({
     case: 'call',
     unit: 'ns',
-    ...measure(args, count, calls, () => calls(addon.nothing, count)),
+    ...measure(args, count, calls, (n) => calls(addon.nothing, n)),
   });
-  const result = measure(args, count, controlCalls, () =>
-    controlCalls(addon.nothing, control, count),
-  );
+  const result = measure(args, count, controlCalls, (n) => controlCalls(addon.nothing, control, n));
   emit({ case: 'control block', unit: 'ns', ...result });
   for (const batch of BATCHES) {
     emit({
@@ -75,8 +73,8 @@ function refill(args: Arguments, form: 'control' | 'arguments' | 'class'): void 
   };
   for (const batch of BATCHES) {
     const rounds = Math.ceil(args.stepsPerCall(4_000_000) / batch);
-    const result = measure(args, rounds * batch, refills, () =>
-      refills(forms[form], magazine, batch, rounds),
+    const result = measure(args, rounds * batch, refills, (n) =>
+      refills(forms[form], magazine, batch, Math.ceil(n / batch)),
     );
     emit({ case: `refill ${batch}`, unit: 'ns', ...result });
   }

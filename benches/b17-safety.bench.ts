@@ -94,13 +94,13 @@ function cost(args: Arguments, heap: OurHeap): void {
     emit({
       case: 'pool pair',
       unit: 'ns',
-      ...measure(args, steps, poolPairs, () => poolPairs(pool, words, steps)),
+      ...measure(args, steps, poolPairs, (count) => poolPairs(pool, words, count)),
     });
   } else {
     emit({
       case: 'generic pair',
       unit: 'ns',
-      ...measure(args, steps, pairs, () => pairs(heap, words, steps)),
+      ...measure(args, steps, pairs, (count) => pairs(heap, words, count)),
     });
   }
 }

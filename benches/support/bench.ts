@@ -98,7 +98,9 @@ export const CALLS = 8;
  * @param args - `warm` (ms) and `passes`.
  * @param count - Operations of a call.
  * @param kernel - The function that must stay optimized; a pass after which it is not is counted.
- * @param pass - Runs the loop once and returns what it folded.
+ * @param pass - Runs the loop once, for the count given, and returns what it folded. It is called for a single operation a
+ *   few times before anything else: code that V8 makes inside a first, long loop has never seen what comes after the loop, and
+ *   is thrown away there.
  * @param calls - Calls of a pass, where one takes long.
  * @returns Nanoseconds per operation of each pass, and the passes that ended deoptimized.
  */
@@ -106,18 +108,19 @@ export function measure(
   args: Arguments,
   count: number,
   kernel: unknown,
-  pass: () => number,
+  pass: (count: number) => number,
   calls: number = CALLS,
 ): { samples: number[]; deoptimized: number } {
   const passes = args.number('passes', 3);
   const end = now() + args.number('warm', 200) * 1e6;
-  do consume(pass());
+  if (calls > 1) for (let i = 0; i < 50; i++) consume(pass(1));
+  do consume(pass(count));
   while (now() < end);
   const samples: number[] = [];
   let deoptimized = 0;
   for (let i = 0; i < passes; i++) {
     const start = now();
-    for (let call = 0; call < calls; call++) consume(pass());
+    for (let call = 0; call < calls; call++) consume(pass(count));
     samples.push((now() - start) / (count * calls));
     if (!isOptimized(kernel)) deoptimized++;
   }
