@@ -444,7 +444,7 @@ function recordBytes(allocator: Methods): Recorder {
     ...(hasCpus ? recorder.makers(allocator, 'cpu', recordCpu) : {}),
   }));
   // The same object is handed out every time: those that the program holds already are recorded by this.
-  for (let index = 0; hasCpus && index < cpus; index++) {
+  for (let index = 0; index < (hasCpus ? cpus : 0); index++) {
     (allocator['cpu'] as unknown as (index: number) => object)(index);
   }
   return recorder;
