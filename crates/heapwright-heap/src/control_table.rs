@@ -252,11 +252,20 @@ pub(crate) struct ControlTables {
     tables: Vec<ControlTable>,
 }
 
-/// The place of a live block: the index of its range, and its number there.
+/// The place of a live block: the index of its range, and its number there; with its record as it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) range: usize,
-    place: usize,
+    index: usize,
+    found: Record,
+}
+
+impl Place {
+    /// Whether the crate holds the block under another size than the table.
+    #[inline]
+    pub(crate) fn is_kept(self) -> bool {
+        self.found.is_kept()
+    }
 }
 
 impl ControlTables {
@@ -274,17 +283,11 @@ impl ControlTables {
         self.tables.push(table);
     }
 
-    /// Whether the crate holds the block at `place` under another size than the table.
-    #[inline]
-    pub(crate) fn is_kept(&self, Place { range, place }: Place) -> bool {
-        self.tables[range].record(place).is_kept()
-    }
-
     /// Notes whether the crate holds the block at `place` under another size than the table.
-    pub(crate) fn set_kept(&mut self, Place { range, place }: Place, kept: bool) {
+    pub(crate) fn set_kept(&mut self, Place { range, index, .. }: Place, kept: bool) {
         let table = &mut self.tables[range];
-        let record = table.record(place).with_kept(kept);
-        table.set_record(place, record);
+        let record = table.record(index).with_kept(kept);
+        table.set_record(index, record);
     }
 
     /// How many blocks the crate holds under another size.
@@ -322,36 +325,39 @@ impl LiveSet for ControlTables {
     #[inline]
     fn find(&self, start: usize) -> Option<Place> {
         let mut tables = self.tables.iter().enumerate();
-        tables.find_map(|(range, table)| Some(Place { range, place: table.find(start)? }))
+        tables.find_map(|(range, table)| {
+            let index = table.find(start)?;
+            Some(Place { range, index, found: table.record(index) })
+        })
     }
 
     #[inline]
-    fn block(&self, Place { range, place }: Place) -> Block {
-        self.tables[range].record(place).block()
+    fn block(&self, place: Place) -> Block {
+        place.found.block()
     }
 
     #[inline]
-    fn remove(&mut self, Place { range, place }: Place) {
-        self.tables[range].remove(place);
+    fn remove(&mut self, Place { range, index, .. }: Place) {
+        self.tables[range].remove(index);
     }
 
-    fn set_size(&mut self, Place { range, place }: Place, size: usize) {
+    fn set_size(&mut self, Place { range, index, .. }: Place, size: usize) {
         let table = &mut self.tables[range];
-        let record = table.record(place).with_size(size);
-        table.set_record(place, record);
+        let record = table.record(index).with_size(size);
+        table.set_record(index, record);
     }
 
-    fn mark(&mut self, Place { range, place }: Place) -> bool {
+    fn mark(&mut self, Place { range, index, .. }: Place) -> bool {
         let table = &mut self.tables[range];
-        let record = table.record(place);
-        table.set_record(place, record.with_mark(true));
+        let record = table.record(index);
+        table.set_record(index, record.with_mark(true));
         !record.is_marked()
     }
 
-    fn unmark(&mut self, Place { range, place }: Place) {
+    fn unmark(&mut self, Place { range, index, .. }: Place) {
         let table = &mut self.tables[range];
-        let record = table.record(place).with_mark(false);
-        table.set_record(place, record);
+        let record = table.record(index).with_mark(false);
+        table.set_record(index, record);
     }
 
     fn sorted(&self) -> Result<Vec<(usize, Block)>, TryReserveError> {

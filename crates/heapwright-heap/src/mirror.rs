@@ -183,7 +183,7 @@ impl<F: ByteFamily> Mirror<F> {
     pub fn dealloc(&mut self, pos: usize, size: Option<usize>, align: Option<usize>) -> Outcome {
         self.ledger.ready()?;
         let (place, block) = self.ledger.judge(pos, size, align)?;
-        let is_kept = self.ledger.live.is_kept(place);
+        let is_kept = place.is_kept();
         let layout = self.crate_layout(pos, block, is_kept)?;
         let address = self.control_address(place.range, pos)?;
         // SAFETY: the table says that the block is live (bullet 1) and how the crate knows it (bullet 2).
@@ -216,7 +216,7 @@ impl<F: ByteFamily> Mirror<F> {
         if new_size == block.size {
             return Ok(pos);
         }
-        let is_kept = self.ledger.live.is_kept(place);
+        let is_kept = place.is_kept();
         let layout = self.crate_layout(pos, block, is_kept)?;
         let address = self.control_address(place.range, pos)?;
         // SAFETY: the table says that the block is live (bullet 1) and how the crate knows it (bullet 2).
@@ -337,7 +337,7 @@ impl<F: ByteFamily> Mirror<F> {
     pub fn lookup(&self, pos: usize) -> Outcome<(Block, usize)> {
         self.ledger.ready()?;
         let (place, block) = self.ledger.judge(pos, None, None)?;
-        let layout = self.crate_layout(pos, block, self.ledger.live.is_kept(place))?;
+        let layout = self.crate_layout(pos, block, place.is_kept())?;
         Ok((block, self.family.usable_size(layout)))
     }
 
@@ -370,7 +370,7 @@ impl<F: ByteFamily> Mirror<F> {
     #[inline]
     fn control_address(&self, range: usize, pos: usize) -> Outcome<NonNull<u8>> {
         let arena = &self.arenas[range];
-        let address = arena.control_base() + (pos - arena.start());
+        let address = arena.control_base().wrapping_add(pos - arena.start());
         NonNull::new(ptr::with_exposed_provenance_mut(address)).ok_or(Refusal::Internal)
     }
 

@@ -3,7 +3,7 @@
 use std::{alloc::Layout, ptr::NonNull, sync::Arc};
 
 use heapwright_allocators::{BuddyByteAllocator, SlabByteAllocator, TlsfByteAllocator};
-use heapwright_core::{BaseAllocator as _, ByteFamily};
+use heapwright_core::ByteFamily;
 use heapwright_heap::{AnyMirror as _, ByteRules, Mirror, arena::Memory};
 use heapwright_region::{Placement, Region, resident_bytes};
 use heapwright_testkit::{
@@ -18,45 +18,45 @@ const SIZE: usize = 1 << 20;
 
 /// A6: random bytes over everything that the program can reach, beside an untouched twin.
 fn is_not_impressed_by_random_writes<F: ByteFamily>(make: impl Fn() -> Mirror<F>) {
-    let (mut ours, mut twin) = (make(), make());
+    let (mut mirror, mut twin) = (make(), make());
     let base = seed(0xa6);
     let mut random = Prng::new(base);
     let mut generator = Generator::new(base, Mix::small().with_live_max(500));
     let mut live = std::collections::HashMap::new();
-    let bytes = data(&ours, START);
+    let bytes = data(&mirror, START);
     for _ in 0..scaled(1500, 10_000) {
         for _ in 0..64 {
             let offset = random.below(SIZE / 8) * 8;
-            let word = bytes.wrapping_add(offset).cast::<u64>();
+            let noise = random.next_u64().to_ne_bytes();
             // SAFETY: inside the data mapping, which is all that a program can reach.
-            unsafe { word.write_unaligned(random.next_u64()) };
+            unsafe { bytes.wrapping_add(offset).copy_from(noise.as_ptr(), 8) };
         }
         match generator.next_op() {
             Op::Alloc { key, size, align } => {
-                let made = ours.alloc(size, align);
-                assert_eq!(made, twin.alloc(size, align));
-                match made {
+                let answer = mirror.alloc(size, align);
+                assert_eq!(answer, twin.alloc(size, align));
+                match answer {
                     Ok(pos) => drop(live.insert(key, pos)),
                     Err(_) => generator.refused(key),
                 }
             }
             Op::Free { key } => {
                 let pos = live.remove(&key).unwrap();
-                assert_eq!(ours.dealloc(pos, None, None), Ok(()));
+                assert_eq!(mirror.dealloc(pos, None, None), Ok(()));
                 twin.dealloc(pos, None, None).unwrap();
             }
             Op::Realloc { key, size } => {
-                let pos = live[&key];
-                let moved = ours.realloc(pos, size);
-                assert_eq!(moved, twin.realloc(pos, size));
-                if let Ok(pos) = moved {
+                let old = live[&key];
+                let answer = mirror.realloc(old, size);
+                assert_eq!(answer, twin.realloc(old, size));
+                if let Ok(pos) = answer {
                     live.insert(key, pos);
                 }
             }
         }
     }
-    assert_eq!(ours.check(), Ok(live.len()));
-    assert_eq!(ours.stats(), twin.stats());
+    assert_eq!(mirror.check(), Ok(live.len()));
+    assert_eq!(mirror.stats(), twin.stats());
 }
 
 #[test]
