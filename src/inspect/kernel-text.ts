@@ -133,7 +133,7 @@ function cacheLine(cache: Cache, pageSize: number): string {
   const { objectSize, slabs, objects } = cache;
   // Without a slab there is nothing to see it from: what the first one would have.
   const pagesFirst = Math.max(
-    Math.min(4, Math.max(1, Math.ceil((8 * objectSize) / pageSize))),
+    Math.min(4, Math.max(1, Math.ceil((32 * objectSize) / pageSize))),
     Math.ceil(objectSize / pageSize),
   );
   const perSlab =

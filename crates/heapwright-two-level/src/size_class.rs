@@ -27,7 +27,7 @@ impl SizeClass {
 /// How the slabs of a table grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Growth {
-    /// As many pages as give eight slots, from 1 to 4; always the same.
+    /// As many pages as give 32 slots, from 1 to 4; always the same.
     Kernel,
     /// From one page to 64 KiB, above 8 KiB of size to 128 KiB.
     Fine,
@@ -288,7 +288,7 @@ mod tests {
         let table = ClassTable::kernel();
         let pages =
             table.classes().map(|class| *table.ladder(class, 4096).unwrap().last().unwrap());
-        assert!(pages.eq([1, 1, 1, 1, 1, 1, 1, 2, 4]));
+        assert!(pages.eq([1, 1, 1, 1, 1, 2, 4, 4, 4]));
     }
 
     #[test]

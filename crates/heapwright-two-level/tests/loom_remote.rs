@@ -25,7 +25,10 @@ fn bounded(preemptions: usize, race: fn(races::Spawn)) {
     builder.preemption_bound.get_or_insert(preemptions);
     let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let c2 = count.clone();
-    builder.check(move || { c2.fetch_add(1, std::sync::atomic::Ordering::Relaxed); race(spawn) });
+    builder.check(move || {
+        c2.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        race(spawn)
+    });
     println!("executions {:?}", count);
 }
 

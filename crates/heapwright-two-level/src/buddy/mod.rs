@@ -66,6 +66,8 @@ pub struct BuddyAllocator {
     by_address: Vec<usize>,
     total_pages: usize,
     free_pages: usize,
+    /// Where the newest slab ends; 0 before there is one.
+    slab_end: usize,
 }
 
 /// Where a new section goes.
@@ -104,6 +106,7 @@ impl BuddyAllocator {
             by_address: Vec::new(),
             total_pages: 0,
             free_pages: 0,
+            slab_end: 0,
         })
     }
 
@@ -180,6 +183,10 @@ impl BuddyAllocator {
 
     /// The section around `pos`.
     fn section_of(&self, pos: usize) -> Option<usize> {
+        if let [only] = &*self.sections {
+            let bytes = (only.pages as usize) << self.page_shift;
+            return (pos.wrapping_sub(only.start) < bytes).then_some(0);
+        }
         let at = self.by_address.partition_point(|&index| self.sections[index].start <= pos);
         let index = *self.by_address.get(at.checked_sub(1)?)?;
         (pos < self.end_of(index)).then_some(index)
@@ -246,9 +253,28 @@ impl BuddyAllocator {
         self.take(count, align, &[Zone::Low], RunKind::Pages)
     }
 
-    /// Allocates the pages of a slab.
+    /// Allocates the pages of a slab: right behind the last one where those are free, so that slabs of
+    /// odd page counts leave no tails between them; else as any run.
     pub(crate) fn alloc_slab(&mut self, count: usize, align: usize) -> AllocResult<usize> {
-        self.take(count, align, &[Zone::High, Zone::Low], RunKind::Slab)
+        let pos = match self.take_behind_last(count, align) {
+            Some(pos) => pos,
+            None => self.take(count, align, &[Zone::High, Zone::Low], RunKind::Slab)?,
+        };
+        self.slab_end = pos + (count << self.page_shift);
+        Ok(pos)
+    }
+
+    fn take_behind_last(&mut self, count: usize, align: usize) -> Option<usize> {
+        let pos = self.slab_end;
+        let index = self.section_of(pos).filter(|_| is_aligned(pos, align))?;
+        let page = self.page_at(index, pos);
+        let end = page.checked_add(u32::try_from(count).ok()?)?;
+        let section = &mut self.sections[index];
+        if end > section.pages || !section.take_at(page..end, RunKind::Slab) {
+            return None;
+        }
+        self.free_pages -= count;
+        Some(pos)
     }
 
     fn take(
@@ -351,6 +377,15 @@ impl BuddyAllocator {
     /// it has another count; nothing has changed then.
     pub fn dealloc_pages(&mut self, pos: usize, count: usize) -> AllocResult {
         self.give(pos, count, RunKind::Pages)
+    }
+
+    /// Frees the run at `pos`, whatever its count; returns whether there is one that is no slab.
+    pub(crate) fn dealloc_run(&mut self, pos: usize) -> AllocResult {
+        let run = self.run_from(pos).filter(|run| run.kind == RunKind::Pages);
+        let run = run.ok_or(AllocError::NotAllocated)?;
+        self.sections[run.section].give(run.page, run.pages);
+        self.free_pages += run.pages as usize;
+        Ok(())
     }
 
     /// Frees the pages of a slab.

@@ -40,7 +40,7 @@ use page_map::PageMap;
 use crate::buddy::BuddyAllocator;
 use crate::remote::PendingStack;
 use crate::size_class::{ClassTable, SizeClass, SlotSize};
-use crate::slab::{Descriptors, SlabArena, SlabSet};
+use crate::slab::{Descriptors, Sharing, SlabArena, SlabSet};
 use crate::sync::{AtomicU32, Mutex};
 
 /// Index of a CPU (a thread of the Heap), from 0.
@@ -169,6 +169,7 @@ impl GlobalAllocator {
             return Err(AllocError::InvalidParam);
         }
         let buddy = BuddyAllocator::new(page_size)?;
+        let sharing = if cpus == 1 { Sharing::Exclusive } else { Sharing::Shared };
         let mut classes = Vec::with_capacity(table.len());
         for class in table.classes() {
             let ladder = table.ladder(class, page_size)?;
@@ -180,7 +181,7 @@ impl GlobalAllocator {
             });
         }
         Ok(Self {
-            cpus: (0..cpus).map(|_| Cpu::new(&table)).collect(),
+            cpus: (0..cpus).map(|_| Cpu::new(&table, sharing)).collect(),
             table,
             classes: classes.into_boxed_slice(),
             page_size,
@@ -218,9 +219,9 @@ impl GlobalAllocator {
 }
 
 impl Cpu {
-    fn new(table: &ClassTable) -> Self {
+    fn new(table: &ClassTable, sharing: Sharing) -> Self {
         Self {
-            slabs: Mutex::new(CpuSlabs { set: SlabSet::new(table), closed: false }),
+            slabs: Mutex::new(CpuSlabs { set: SlabSet::new(table, sharing), closed: false }),
             slot: AtomicU32::new(cpus::SLOT_FREE),
         }
     }

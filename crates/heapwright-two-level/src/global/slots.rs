@@ -7,7 +7,7 @@ use heapwright_core::{AllocError, AllocResult};
 use super::{CpuId, CpuSlabs, GlobalAllocator, SlabInfo};
 use crate::remote;
 use crate::size_class::{SizeClass, SlotSize};
-use crate::slab::{Shape, Slab, SlabId, SlotBit};
+use crate::slab::{ListState, Shape, Slab, SlabId, SlotBit};
 use crate::sync::{MutexGuard, lock};
 
 /// What a drain brought.
@@ -210,12 +210,14 @@ impl GlobalAllocator {
     /// a CPU that is not there.
     pub fn dealloc(&self, cpu: CpuId, pos: usize) -> AllocResult {
         self.cpu(cpu)?;
-        if self.map.slab(pos).is_none() {
-            let mut level = lock(&self.level);
-            let pages = level.buddy.run_at(pos).ok_or(AllocError::NotAllocated)?;
-            return level.buddy.dealloc_pages(pos, pages);
-        }
-        self.give_slots(cpu, core::slice::from_ref(&pos))
+        let Some((id, slab, slot)) = self.find(pos) else { return self.dealloc_run(pos) };
+        let won = self.give_group(cpu, &mut None, id, slab, SlotBit::of(slot));
+        if won { Ok(()) } else { Err(AllocError::NotAllocated) }
+    }
+
+    /// Frees the run of pages that begins at `pos`; that of a slab is none.
+    fn dealloc_run(&self, pos: usize) -> AllocResult {
+        lock(&self.level).buddy.dealloc_run(pos)
     }
 
     /// Takes slots back: those of `cpu`'s own slabs at once, those of others by a remote free.
@@ -254,29 +256,31 @@ impl GlobalAllocator {
             let slots = (shape.slots as usize - first).min(64);
             let group_start = slab.base() + first * size.size;
             if let Some(done) = group.replace(Group { id, bit, start: group_start, slots, size }) {
-                all_won &= self.give_group(cpu, &mut guard, done);
+                all_won &=
+                    self.give_group(cpu, &mut guard, done.id, self.arena.get(done.id), done.bit);
             }
         }
         if let Some(done) = group {
-            all_won &= self.give_group(cpu, &mut guard, done);
+            all_won &= self.give_group(cpu, &mut guard, done.id, self.arena.get(done.id), done.bit);
         }
         if all_won { Ok(()) } else { Err(AllocError::NotAllocated) }
     }
 
-    /// Frees one group; returns whether every slot of it was live.
+    /// Frees slots of one bitmap word; returns whether every one of them was live.
     #[inline]
     fn give_group<'a>(
         &'a self,
         cpu: CpuId,
         guard: &mut Option<MutexGuard<'a, CpuSlabs>>,
-        group: Group,
+        id: SlabId,
+        slab: Slab<'_>,
+        bit: SlotBit,
     ) -> bool {
-        let Group { id, bit, .. } = group;
-        let slab = self.arena.get(id);
         if slab.owner() == cpu {
             let slabs = guard.get_or_insert_with(|| lock(&self.cpus[cpu.index()].slabs));
-            // Owned still, now that nobody can adopt it or return it?
-            if slab.owner() == cpu && self.map.slab(slab.base()) == Some(id) {
+            // Owned still, and a slab still, now that nobody can adopt it or return it?
+            let state = slab.state();
+            if state.owner == cpu && state.list != ListState::None {
                 let given = slabs.set.give(&self.arena, id, slab, bit);
                 if given.surplus {
                     self.return_slab(slabs, id);

@@ -17,7 +17,7 @@ use heapwright_core::{AllocError, AllocResult};
 
 use super::arena::{Descriptors, Shape, Slab, SlabArena, SlabId};
 use super::set::{ClassStats, SlabSet};
-use super::slots::SlotBit;
+use super::slots::{Sharing, SlotBit};
 use crate::global::CpuId;
 use crate::remote;
 use crate::size_class::{ClassTable, SizeClass, SlotSize};
@@ -102,7 +102,7 @@ impl SlabAllocator {
             sizes: table.classes().map(|class| SlotSize::new(table.size(class))).collect(),
             arena: SlabArena::new(),
             descriptors: Descriptors::new(),
-            slabs: SlabSet::new(&table),
+            slabs: SlabSet::new(&table, Sharing::Exclusive),
             by_page: HashMap::new(),
             table,
         })

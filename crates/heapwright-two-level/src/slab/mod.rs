@@ -25,4 +25,4 @@ pub use cache::{SlabAlloc, SlabAllocator, SlabDealloc};
 pub(crate) use lists::ListState;
 pub use set::ClassStats;
 pub(crate) use set::SlabSet;
-pub(crate) use slots::{SlotBit, search_from};
+pub(crate) use slots::{Sharing, SlotBit, search_from};

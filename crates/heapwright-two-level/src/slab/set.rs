@@ -7,7 +7,7 @@
 
 use super::arena::{Slab, SlabArena, SlabId, SlabState, bitmap_words};
 use super::lists::{ClassLists, ListState};
-use super::slots::SlotBit;
+use super::slots::{Sharing, SlotBit};
 use crate::remote;
 use crate::size_class::{ClassTable, SizeClass};
 
@@ -61,11 +61,13 @@ pub(crate) struct Given {
 #[derive(Debug)]
 pub(crate) struct SlabSet {
     classes: Box<[ClassLists]>,
+    sharing: Sharing,
 }
 
 impl SlabSet {
-    pub(crate) fn new(table: &ClassTable) -> Self {
-        Self { classes: vec![ClassLists::default(); table.len()].into_boxed_slice() }
+    /// A set without a slab; `sharing`: whether other CPUs free into its slabs.
+    pub(crate) fn new(table: &ClassTable, sharing: Sharing) -> Self {
+        Self { classes: vec![ClassLists::default(); table.len()].into_boxed_slice(), sharing }
     }
 
     #[inline]
@@ -96,7 +98,7 @@ impl SlabSet {
         let slab = arena.get(id);
         let mut state = slab.state();
         let slots = slab.shape().slots;
-        let slot = slab.take_one(bitmap_words(slots), &mut state);
+        let slot = slab.take_one(self.sharing, bitmap_words(slots), &mut state);
         self.settle(arena, class, id, slab, slots, state);
         Some((slab, slot))
     }
@@ -114,7 +116,7 @@ impl SlabSet {
         let slab = arena.get(id);
         let mut state = slab.state();
         let slots = slab.shape().slots;
-        let count = slab.take_many(bitmap_words(slots), &mut state, max, out);
+        let count = slab.take_many(self.sharing, bitmap_words(slots), &mut state, max, out);
         self.settle(arena, class, id, slab, slots, state);
         count
     }
@@ -130,7 +132,7 @@ impl SlabSet {
     ) -> Given {
         let shape = slab.shape();
         let mut state = slab.state();
-        let won = slab.give_local(bitmap_words(shape.slots), &mut state, bit);
+        let won = slab.give_local(self.sharing, bitmap_words(shape.slots), &mut state, bit);
         let surplus = self.settle(arena, shape.class, id, slab, shape.slots, state);
         Given { won, surplus }
     }
