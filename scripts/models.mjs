@@ -1,5 +1,4 @@
 /**
-<<<<<<< HEAD
  * @file `npm run models`: the remote frees of the two-level engine under two model checkers, with one
  * line at the end.
  *
@@ -43,44 +42,3 @@ for (const checker of chosen) {
   );
 }
 finish('models', results);
-=======
- * @file Model checks of the two-level engine: the same sources over loom's and shuttle's atomics.
- *
- *     node scripts/models.mjs [loom | shuttle]
- *
- * loom visits all C11 executions of tiny cases (bounded preemptions), shuttle random schedules of larger
- * ones; a failing shuttle schedule prints what replays it. HEAPWRIGHT_TORTURE=1 takes the full counts.
- * The exhaustive model of the protocol is an ordinary test (`cargo test -p heapwright-two-level`), and
- * ThreadSanitizer is `tsan.mjs`.
- *
- * Each needs a build of its own: `--cfg` goes to every crate.
- */
-import { spawnSync } from 'node:child_process';
-import { join } from 'node:path';
-import { fail, has, root } from './steps.mjs';
-
-const checkers = ['loom', 'shuttle'];
-const wanted = process.argv.slice(2);
-const unknown = wanted.find((name) => !checkers.includes(name));
-if (unknown !== undefined) fail(`${unknown} is no model checker: take ${checkers.join(' or ')}`);
-if (!has('cargo')) fail('cargo was not found: install Rust from https://rustup.rs');
-
-for (const checker of wanted.length > 0 ? wanted : checkers) {
-  const target = join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), checker);
-  const args = ['test', '-p', 'heapwright-two-level', '--release', '--test', `${checker}_remote`];
-  process.stderr.write(`models: RUSTFLAGS="--cfg ${checker}" cargo ${args.join(' ')}\n`);
-  const { status } = spawnSync('cargo', args, {
-    cwd: root,
-    stdio: 'inherit',
-    env: {
-      ...process.env,
-      RUSTFLAGS: `--cfg ${checker}`,
-      CARGO_TARGET_DIR: target,
-      // A checked build is run once: link it fast.
-      CARGO_PROFILE_RELEASE_LTO: 'off',
-      CARGO_PROFILE_RELEASE_CODEGEN_UNITS: '16',
-    },
-  });
-  if (status !== 0) fail(`${checker} found a fault, or could not run`);
-}
->>>>>>> 757cfe3 (Check the models with one command)

@@ -140,9 +140,9 @@ impl ClassTable {
         let rungs = match self.growth {
             Growth::Kernel => {
                 let pages =
-                    (8 * size).div_ceil(page_size).clamp(1, 4).max(size.div_ceil(page_size));
+                    (32 * size).div_ceil(page_size).clamp(1, 4).max(size.div_ceil(page_size));
                 let least = size.div_ceil(page_size);
-                (0..pages.ilog2() + 1).map(|shift| 1 << shift).filter(|&n| n >= least).collect()
+                (0..=pages.ilog2()).map(|shift| 1 << shift).filter(|&n| n >= least).collect()
             }
             Growth::Fine => fine_ladder(size, page_size),
         };

@@ -143,7 +143,7 @@ fn an_owner_frees_into_a_slab_with_pending_frees() {
 #[test]
 fn adoption_moves_slabs_and_late_frees() {
     let three = allocator(ClassTable::kernel(), 3, 64);
-    let blocks: Vec<_> = (0..20).map(|_| three.alloc(CpuId(0), layout(512, 8)).unwrap()).collect();
+    let blocks: Vec<_> = (0..70).map(|_| three.alloc(CpuId(0), layout(512, 8)).unwrap()).collect();
     three.dealloc(CpuId(2), blocks[0]).unwrap();
     three.adopt(CpuId(0), CpuId(1)).unwrap();
     three.check_invariants().unwrap();
