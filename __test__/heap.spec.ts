@@ -4,8 +4,8 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { inspect } from 'node:util';
 import { afterEach, describe, expect, it } from 'vitest';
-import { AllocError, GiB, Heap, KiB, MiB } from '../index.ts';
-import type { HeapOptions } from '../index.ts';
+import { GiB, Heap, KiB, MiB } from '../index.ts';
+import type { AllocError, HeapOptions } from '../index.ts';
 
 const opened: Heap[] = [];
 

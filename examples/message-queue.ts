@@ -110,7 +110,9 @@ async function main(messages: number, size: number): Promise<void> {
 
   console.log(`${messages} messages of ${size} bytes`);
   console.log(`handed over as blocks: ${handedNs.toFixed(0)} ns each`);
-  console.log(`by postMessage:        ${postedNs.toFixed(0)} ns each (${(postedNs / handedNs).toFixed(1)}x)`);
+  console.log(
+    `by postMessage:        ${postedNs.toFixed(0)} ns each (${(postedNs / handedNs).toFixed(1)}x)`,
+  );
   console.log(`blocks left: ${heap.stats().blocks}`);
   heap.close();
 }

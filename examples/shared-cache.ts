@@ -94,7 +94,9 @@ function main(records: number): void {
       const jsHeapMiB = process.memoryUsage().heapUsed / 2 ** 20;
       heap.close();
       observer.disconnect();
-      console.log(`${records} records written, read by ${WORKERS} threads and evicted in ${seconds.toFixed(2)} s`);
+      console.log(
+        `${records} records written, read by ${WORKERS} threads and evicted in ${seconds.toFixed(2)} s`,
+      );
       console.log(`blocks left: ${blocks}; JavaScript heap: ${jsHeapMiB.toFixed(1)} MiB`);
       console.log(`longest GC pause of this thread: ${pauseMsMax.toFixed(1)} ms`);
     });

@@ -173,7 +173,8 @@ export class DebugEngine implements HeapEngine {
     ) {
       this.#evict();
     }
-    if (Atomics.compareExchange(found.words, 1, LIVE, FREED) !== LIVE) throw this.#doubleFree(block);
+    if (Atomics.compareExchange(found.words, 1, LIVE, FREED) !== LIVE)
+      throw this.#doubleFree(block);
     this.#buffers.view(block, found.size).fill(DEAD);
     const birth = this.#births.get(block);
     const born = birth?.serial === found.serial ? birth.stack : '    at another thread';
@@ -239,7 +240,8 @@ export class DebugEngine implements HeapEngine {
       size > 0 &&
       front >= HEADER &&
       front + size <= usable;
-    if (!proven) throw this.#corrupted(base + HEADER + this.#options.redZone, 'its header is overwritten');
+    if (!proven)
+      throw this.#corrupted(base + HEADER + this.#options.redZone, 'its header is overwritten');
     return { base, p: base + front, size, usable, state, serial: words[2] as number, words };
   }
 
@@ -298,9 +300,7 @@ export class DebugEngine implements HeapEngine {
   #stack(): string {
     if (!this.#options.stacks) return '    (stacks are off)';
     const lines = (new Error().stack ?? '').split('\n').slice(1);
-    return lines
-      .filter((line) => !line.includes(OWN_URL) && !line.includes(OWN_PATH))
-      .join('\n');
+    return lines.filter((line) => !line.includes(OWN_URL) && !line.includes(OWN_PATH)).join('\n');
   }
 
   // ---------------------------------------------------------------- the rest of an engine
@@ -479,7 +479,9 @@ export class DebugEngine implements HeapEngine {
     if (channels.leak.hasSubscribers) channels.leak.publish({ name: this.#name, leaks });
     const blocks = leaks.reduce((sum, leak) => sum + leak.blocks, 0);
     const bytes = leaks.reduce((sum, leak) => sum + leak.bytes, 0);
-    const lines = leaks.slice(0, 10).map((l) => `  ${l.blocks} blocks, ${l.bytes} bytes: ${l.site}`);
+    const lines = leaks
+      .slice(0, 10)
+      .map((l) => `  ${l.blocks} blocks, ${l.bytes} bytes: ${l.site}`);
     process.emitWarning(
       `heap ${this.#name} was closed with ${blocks} live blocks of ${bytes} bytes\n${lines.join('\n')}`,
       { type: 'HeapLeakWarning', code: 'HEAPWRIGHT_LEAK' },
