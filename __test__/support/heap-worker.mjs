@@ -153,11 +153,14 @@ const jobs = {
   },
 };
 
-import(entry).then(({ Heap }) => {
+async function main() {
+  const { Heap } = await import(entry);
   try {
     const heap = Heap.attach(handle);
     parentPort.postMessage(jobs[job.name](heap, { ...job, Heap }));
   } catch (error) {
     parentPort.postMessage({ failed: error.code ?? String(error), message: error.message });
   }
-});
+}
+
+void main();
