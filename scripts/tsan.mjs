@@ -16,7 +16,8 @@ import { finish, hasRustSource, setup, testCrates } from './sanitize.mjs';
 import { root } from './steps.mjs';
 
 const whole = hasRustSource();
-const flags = whole ? '' : ' -Cunsafe-allow-abi-mismatch=sanitizer';
+// With `tsan` set, locks spin: what happens inside a contended one is not seen otherwise.
+const flags = whole ? '' : ' -Cunsafe-allow-abi-mismatch=sanitizer --cfg tsan';
 const suppressions = join(root, 'scripts', whole ? 'tsan.supp' : 'tsan-std.supp');
 const build = setup(
   'tsan',

@@ -8,9 +8,9 @@
 //!
 //! Not here: who is attached (`heap/recover.rs`).
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::heap::{Attachment, HeapEngine, HeapError, HeapResult};
+use crate::heap::{Attachment, HeapEngine, HeapError, HeapResult, sync::lock};
 
 /// What a handle says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,7 +31,7 @@ static HEAPS: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 
 fn heaps() -> MutexGuard<'static, Vec<Entry>> {
     // Nothing panics while it is locked but an allocation that fails, before any change.
-    HEAPS.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&HEAPS)
 }
 
 /// Enters a new heap and attaches its creator.

@@ -32,6 +32,15 @@ use heapwright_core::{AllocError, AllocResult};
 /// Locks, or panics where a former panic left the state behind `mutex` in doubt (HAZARDS BS14): the
 /// seam catches it and poisons the allocator for good.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // ThreadSanitizer does not see into the waiting part of a standard library built without it.
+    #[cfg(tsan)]
+    loop {
+        match mutex.try_lock() {
+            Ok(guard) => return guard,
+            Err(std::sync::TryLockError::WouldBlock) => std::thread::yield_now(),
+            Err(std::sync::TryLockError::Poisoned(_)) => break,
+        }
+    }
     let Ok(guard) = mutex.lock() else { panic!("a former panic left this allocator in doubt") };
     guard
 }

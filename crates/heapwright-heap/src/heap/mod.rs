@@ -39,12 +39,13 @@ mod page_map;
 mod realloc;
 mod recover;
 mod state;
+pub(crate) mod sync;
 
 use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
 };
@@ -58,7 +59,9 @@ pub use self::{
     look::{BlockInfo, ClassRow, HeapStats},
     memory::Mapping,
 };
-use self::{geometry::PAGE_BYTES, page_map::PageMap, recover::Members, state::StateMap};
+use self::{
+    geometry::PAGE_BYTES, page_map::PageMap, recover::Members, state::StateMap, sync::lock,
+};
 pub use crate::magazine::Stack;
 use crate::magazine::{Corrupt, Limits, Magazines};
 
@@ -185,11 +188,6 @@ pub struct HeapEngine {
     poison: OnceLock<String>,
 }
 
-/// Locks; a panic of another thread under this lock has poisoned the heap already.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn system_error(error: &RegionError, requested: usize) -> HeapError {
     HeapError::NoMemory { requested, largest_free: 0, errno: error.errno }
 }
@@ -304,11 +302,11 @@ impl HeapEngine {
     }
 
     fn read_members(&self) -> RwLockReadGuard<'_, Members> {
-        self.members.read().unwrap_or_else(PoisonError::into_inner)
+        sync::read(&self.members)
     }
 
     fn write_members(&self) -> RwLockWriteGuard<'_, Members> {
-        self.members.write().unwrap_or_else(PoisonError::into_inner)
+        sync::write(&self.members)
     }
 
     /// Whether a block may start at `p`: a multiple of 16 inside the heap.
