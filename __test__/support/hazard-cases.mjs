@@ -462,8 +462,7 @@ export const cases = [
     'failed searches over a checkerboard of 1 M pages',
     (api, t) => {
       const a = pagesOf(api, 2 ** 20);
-      const all = Array.from({ length: 2 ** 20 }, () => a.allocPages(1));
-      for (let n = 0; n < all.length; n += 2) a.deallocPages(all[n]);
+      for (let n = 0; n < 2 ** 20; n += 2) a.allocPagesAt(MiB + n * 4096, 1);
       const started = performance.now();
       for (let n = 0; n < 20; n += 1) {
         t.throws('ERR_NO_MEMORY', '2 pages', () => a.allocPages(2));

@@ -89,7 +89,7 @@ export const NO_NUMBERS: readonly Hostile[] = [
   { name: 'an ArrayBuffer', make: () => new ArrayBuffer(64) },
   { name: 'a detached array', make: detached },
   { name: 'an array out of its buffer', make: shrunk },
-  { name: 'a foreign handle', make: () => ({ heapwright: 'heap', id: 1, generation: 1 }) },
+  { name: 'a foreign handle', make: () => ({ heapwright: 'heap', id: 2 ** 31, generation: 1 }) },
   { name: 'a Promise', make: () => Promise.resolve(64) },
 ];
 
