@@ -503,6 +503,31 @@ describe('heapwright completion', () => {
   });
 });
 
+describe('docs/trace.md', () => {
+  it('has samples that run', () => {
+    const text = readFileSync(path.join(ROOT, 'docs/trace.md'), 'utf8');
+    const samples = [...text.matchAll(/```ts\n([\s\S]*?)```/gu)].map(([, code = '']) => code);
+    expect(samples.length).toBeGreaterThan(1);
+    // In the package's own folder, so that they import 'heapwright' as they say; /tmp/ is ignored there.
+    const inside = path.join(ROOT, 'tmp');
+    mkdirSync(inside, { recursive: true });
+    const file = path.join(inside, `docs-sample-${process.pid}.mjs`);
+    try {
+      for (const code of samples) {
+        writeFileSync(file, code.replaceAll("'traces/", `'${ROOT}traces/`));
+        const { status, stderr } = spawnSync(process.execPath, [file], {
+          cwd: folder,
+          encoding: 'utf8',
+        });
+        expect([status, stderr]).toEqual([0, '']);
+      }
+      expect(readTrace(readFileSync(path.join(folder, 'app.hwt.gz'))).events).toBe(2);
+    } finally {
+      rmSync(file, { force: true });
+    }
+  });
+});
+
 // ---------------------------------------------------------------- top
 
 const RUN = path.join(folder, 'run');
