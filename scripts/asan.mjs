@@ -31,6 +31,7 @@ const build = setup('asan', '-Zsanitizer=address', {
     'detect_stack_use_after_return=1',
     'quarantine_size_mb=32',
   ].join(':'),
+  LSAN_OPTIONS: `suppressions=${join(root, 'scripts/lsan.supp')}:print_suppressions=0`,
 });
 
 /** The shared runtime of gcc; rustc brings a static one only, which a library cannot link. */

@@ -140,7 +140,7 @@ export class HeapCore implements HeapEngine, SlowPath {
       this.path = specialize(sharedPath)(this.#shared, AREA, this);
     }
     this.#doubles = new Float64Array(this.#m.buffer, this.#m.byteOffset, HEAP_CLASSES_MAX);
-    this.#alive = this.#m[0] as number;
+    this.#alive = (this.#m[0] as number) || -1;
     this.#sizes = classSizes(this.#m);
   }
 
@@ -550,7 +550,7 @@ export class HeapCore implements HeapEngine, SlowPath {
     this.#shared = this.#memory.sharedMode();
     this.#m = this.#shared.t;
     this.#doubles = new Float64Array(this.#m.buffer, this.#m.byteOffset, HEAP_CLASSES_MAX);
-    this.#alive = this.#m[0] as number;
+    this.#alive = (this.#m[0] as number) || -1;
     this.path = specialize(sharedPath)(this.#shared, AREA, this);
     for (const c of this.#pools.keys()) this.#pools.set(c, this.#makePool(c));
     this.#install();

@@ -190,7 +190,7 @@ export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPat
   const { t, pageMap, state, end, big, me } = memory;
   const { s2c, at, ft, mask, smallMax, outbox, outboxMax, large } = area;
   // Of this attachment: another thread may get the same area later, under another number.
-  const alive = t[0] as number;
+  const alive = (t[0] as number) || -1; // Never that of a heap that was destroyed meanwhile.
 
   function alloc(size: number, align?: number): number {
     if (
@@ -329,7 +329,7 @@ export function sharedPoolPath(
 ): PoolPath {
   const { t, pageMap, state, end, big, me } = memory;
   const own = c | (me << 8);
-  const alive = t[0] as number;
+  const alive = (t[0] as number) || -1; // Never that of a heap that was destroyed meanwhile.
 
   function alloc(): number {
     const top = s.top - 1;

@@ -104,8 +104,9 @@ unsafe fn touch(base: NonNull<u8>, size: usize, page: usize) {
         // SAFETY: an `AtomicU8` has no alignment and the page is committed (this function's
         // contract), so the reference is valid while it is used.
         let byte = unsafe { AtomicU8::from_ptr(byte.as_ptr()) };
-        // An atomic OR with 0 is the one write that can lose no other thread's byte.
-        byte.fetch_or(0, Ordering::Relaxed);
+        // A write that can lose no other thread's byte: of 0 over 0. A byte that is not 0 lies in a page
+        // that is resident already. (An OR with 0 would do too, but compilers turn it into a load.)
+        let _ = byte.compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
