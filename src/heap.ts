@@ -626,6 +626,13 @@ function join({ owner, handle }: Attachment, install: () => void): Inside {
     populate: false,
     maxThreads: 1,
   };
+  if (handle.buffers !== undefined) {
+    // The same memory as the creator's (Rust compares): kept until this thread lets go, also by the
+    // garbage collector, which may free a buffer before the finalizer that lets go has run.
+    const { data, metadata } = handle.buffers;
+    owner.provide(new Uint8Array(data), new Uint8Array(metadata));
+    if (native().ctl[0] !== 0) throw refusal(native(), { block: 'range', unit: 'bytes' });
+  }
   return inside(owner, settings, 'shared', handle.buffers, install);
 }
 

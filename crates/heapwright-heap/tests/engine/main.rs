@@ -39,3 +39,14 @@ pub(crate) fn registered(size: usize, max_threads: usize) -> (registry::HeapId, 
     let config = HeapConfig { size, max_threads, huge_pages: false, populate: false };
     registry::open(HeapEngine::map(&config).unwrap()).unwrap()
 }
+
+/// Locks; spinning under ThreadSanitizer, which does not see what happens inside a contended lock.
+pub(crate) fn held<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    while cfg!(tsan) {
+        match mutex.try_lock() {
+            Ok(guard) => return guard,
+            Err(_) => std::thread::yield_now(),
+        }
+    }
+    mutex.lock().unwrap()
+}

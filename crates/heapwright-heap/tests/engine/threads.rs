@@ -16,7 +16,7 @@ use heapwright_heap::{
 use heapwright_testkit::{Prng, prng};
 
 use crate::{
-    heap_of, registered,
+    heap_of, held, registered,
     script::{Script, Stop},
     torture,
 };
@@ -67,7 +67,7 @@ fn threads_hand_blocks_to_each_other() {
                         let p = script.alloc(size).unwrap();
                         script.write(p, size.min(32), tag_of(p));
                         let place = &exchange[rng.below(exchange.len())];
-                        let old = place.lock().unwrap().replace((p, size));
+                        let old = held(place).replace((p, size));
                         if let Some((p, size)) = old {
                             judge_tag(&script, p, size);
                             script.free(p).unwrap();
@@ -77,7 +77,7 @@ fn threads_hand_blocks_to_each_other() {
             }
         });
         for place in exchange.iter() {
-            if let Some((p, size)) = place.lock().unwrap().take() {
+            if let Some((p, size)) = held(place).take() {
                 judge_tag(&script, p, size);
                 script.free(p).unwrap();
             }
@@ -168,11 +168,11 @@ fn work_until_killed(script: &Script, rng: &mut Prng, given: &Mutex<Vec<usize>>)
             }
             8 if !own.is_empty() => {
                 let index = rng.below(own.len());
-                given.lock().unwrap().push(own.swap_remove(index));
+                held(given).push(own.swap_remove(index));
                 Ok(())
             }
             _ => {
-                let taken = given.lock().unwrap().pop();
+                let taken = held(given).pop();
                 taken.map_or(Ok(()), |p| script.free(p))
             }
         };
@@ -241,9 +241,9 @@ fn a_thousand_threads_come_and_go() {
                         .collect();
                     let (kept, handed) = blocks.split_at(blocks.len() / 2);
                     kept.iter().for_each(|&p| script.free(p).unwrap());
-                    given.lock().unwrap().extend_from_slice(handed);
+                    held(given).extend_from_slice(handed);
                     let others: Vec<_> = {
-                        let mut given = given.lock().unwrap();
+                        let mut given = held(given);
                         let half = given.len() / 2;
                         given.drain(..half).collect()
                     };
@@ -252,7 +252,7 @@ fn a_thousand_threads_come_and_go() {
             });
         }
     });
-    given.into_inner().unwrap().into_iter().for_each(|p| survivor.free(p).unwrap());
+    held(&given).drain(..).for_each(|p| survivor.free(p).unwrap());
     survivor.heap.trim().unwrap();
     let stats = survivor.heap.stats().unwrap();
     assert_eq!((stats.used, stats.largest_free), (0, first));
