@@ -21,8 +21,8 @@ interface PlainRecord {
 interface Fields {
   readonly kernel: unknown;
   readonly updateKernel: unknown;
-  sum(): number;
-  update(): number;
+  sum(count: number): number;
+  update(count: number): number;
   sort(): number;
 }
 
@@ -37,14 +37,14 @@ function keys(records: number): Float64Array {
   return values;
 }
 
-function sumObjects(list: PlainRecord[]): number {
+function sumObjects(list: PlainRecord[], count: number): number {
   let sum = 0;
-  for (let i = 0; i < list.length; i++) sum += (list[i] as PlainRecord).b;
+  for (let i = 0; i < count; i++) sum += (list[i] as PlainRecord).b;
   return sum;
 }
 
-function updateObjects(list: PlainRecord[]): number {
-  for (let i = 0; i < list.length; i++) {
+function updateObjects(list: PlainRecord[], count: number): number {
+  for (let i = 0; i < count; i++) {
     const record = list[i] as PlainRecord;
     record.c = record.b * 0.5 + 1;
   }
@@ -61,21 +61,20 @@ function objects(records: number): Fields {
   return {
     kernel: sumObjects,
     updateKernel: updateObjects,
-    sum: () => sumObjects(list),
-    update: () => updateObjects(list),
+    sum: (count) => sumObjects(list, count),
+    update: (count) => updateObjects(list, count),
     sort: () => list.toSorted((left, right) => left.b - right.b).length,
   };
 }
 
-function sumBare(numbers: Float64Array): number {
+function sumBare(numbers: Float64Array, end: number): number {
   let sum = 0;
-  for (let at = 1; at < numbers.length; at += 4) sum += numbers[at] as number;
+  for (let at = 1; at < end; at += 4) sum += numbers[at] as number;
   return sum;
 }
 
-function updateBare(numbers: Float64Array): number {
-  for (let at = 0; at < numbers.length; at += 4)
-    numbers[at + 2] = (numbers[at + 1] as number) * 0.5 + 1;
+function updateBare(numbers: Float64Array, end: number): number {
+  for (let at = 0; at < end; at += 4) numbers[at + 2] = (numbers[at + 1] as number) * 0.5 + 1;
   return numbers.length;
 }
 
@@ -86,21 +85,21 @@ function bare(records: number): Fields {
   return {
     kernel: sumBare,
     updateKernel: updateBare,
-    sum: () => sumBare(numbers),
-    update: () => updateBare(numbers),
+    sum: (count) => sumBare(numbers, count * 4),
+    update: (count) => updateBare(numbers, count * 4),
     sort: () =>
       order.toSorted((l, r) => (numbers[l + 1] as number) - (numbers[r + 1] as number)).length,
   };
 }
 
-function sumView(view: DataView): number {
+function sumView(view: DataView, end: number): number {
   let sum = 0;
-  for (let at = 8; at < view.byteLength; at += 32) sum += view.getFloat64(at, true);
+  for (let at = 8; at < end; at += 32) sum += view.getFloat64(at, true);
   return sum;
 }
 
-function updateView(view: DataView): number {
-  for (let at = 0; at < view.byteLength; at += 32) {
+function updateView(view: DataView, end: number): number {
+  for (let at = 0; at < end; at += 32) {
     view.setFloat64(at + 16, view.getFloat64(at + 8, true) * 0.5 + 1, true);
   }
   return view.byteLength;
@@ -118,8 +117,8 @@ function dataView(records: number): Fields {
   return {
     kernel: sumView,
     updateKernel: updateView,
-    sum: () => sumView(view),
-    update: () => updateView(view),
+    sum: (count) => sumView(view, count * 32),
+    update: (count) => updateView(view, count * 32),
     sort: () =>
       order.toSorted((l, r) => view.getFloat64(l + 8, true) - view.getFloat64(r + 8, true)).length,
   };
@@ -141,27 +140,26 @@ async function inOneBlock(args: Arguments, records: number): Promise<Fields> {
   const heap = await openHeap(args, 2 ** 28);
   const { f64 } = heap;
   const base = heap.alloc(records * 32) / 8;
-  const end = base + records * 4;
   keys(records).forEach((key, i) => f64.set([i, key, key + 0.5, i + 0.25], base + i * 4));
   const order = Uint32Array.from({ length: records }, (_, i) => base + i * 4);
   return {
     kernel: sumBlock,
     updateKernel: updateBlock,
-    sum: () => sumBlock(f64, base, end),
-    update: () => updateBlock(f64, base, end),
+    sum: (count) => sumBlock(f64, base, base + count * 4),
+    update: (count) => updateBlock(f64, base, base + count * 4),
     sort: () => order.toSorted((l, r) => (f64[l + 1] as number) - (f64[r + 1] as number)).length,
   };
 }
 
 /** A pool block each; `at` holds the index of each record's first number in `f64`. */
-function sumPool(f64: Float64Array, at: Uint32Array): number {
+function sumPool(f64: Float64Array, at: Uint32Array, count: number): number {
   let sum = 0;
-  for (let i = 0; i < at.length; i++) sum += f64[(at[i] as number) + 1] as number;
+  for (let i = 0; i < count; i++) sum += f64[(at[i] as number) + 1] as number;
   return sum;
 }
 
-function updatePool(f64: Float64Array, at: Uint32Array): number {
-  for (let i = 0; i < at.length; i++) {
+function updatePool(f64: Float64Array, at: Uint32Array, count: number): number {
+  for (let i = 0; i < count; i++) {
     const first = at[i] as number;
     f64[first + 2] = (f64[first + 1] as number) * 0.5 + 1;
   }
@@ -180,8 +178,8 @@ async function inPool(args: Arguments, records: number): Promise<Fields> {
   return {
     kernel: sumPool,
     updateKernel: updatePool,
-    sum: () => sumPool(f64, at),
-    update: () => updatePool(f64, at),
+    sum: (count) => sumPool(f64, at, count),
+    update: (count) => updatePool(f64, at, count),
     sort: () => at.toSorted((l, r) => (f64[l + 1] as number) - (f64[r + 1] as number)).length,
   };
 }
@@ -197,7 +195,7 @@ async function run(
   emit({ case: `update${osr}`, unit: 'ns', ...measure(args, records, updateKernel, update) });
   if (osr !== '') return;
   const before = process.memoryUsage().heapUsed;
-  consume(sum());
+  consume(sum(records));
   const bytes = Math.max(0, process.memoryUsage().heapUsed - before);
   // What memoryUsage() itself allocates is a few hundred bytes a call.
   emit({ case: 'bytes per access', unit: 'B', samples: [bytes < 4096 ? 0 : bytes / records] });

@@ -4,6 +4,7 @@
  *     npm run bench                      the whole suite, recorded in benches/results/
  *     npm run bench -- B3 B1             some workloads, recorded
  *     npm run bench -- B3 --quick        under a minute, printed only
+ *     npm run bench -- --rounds 3        3 processes a path instead of 5
  *     npm run bench -- --strict          7 rounds and 2 s of warm-up, as PERFORMANCE.md has it; two to three times as long
  *     npm run bench -- B1 --node PATH    the JavaScript paths under another Node
  *     npm run bench -- --report          README and charts anew from the records
@@ -42,6 +43,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     quick: { type: 'boolean', default: false },
+    rounds: { type: 'string' },
     strict: { type: 'boolean', default: false },
     check: { type: 'boolean', default: false },
     report: { type: 'boolean', default: false },
@@ -62,10 +64,16 @@ function selected(names: readonly string[]): Workload[] {
 
 function profileOf(): Profile {
   const cores = availableParallelism();
-  if (values.quick) return { quick: true, warm: 200, rounds: 2, cores };
-  if (values.strict) return { quick: false, warm: 2000, rounds: 7, cores };
-  if (values.check) return { quick: false, warm: 500, rounds: 3, cores };
-  return { quick: false, warm: 800, rounds: 5, cores };
+  const rounds = (usual: number): number => {
+    const wanted = values.rounds === undefined ? usual : Number(values.rounds);
+    if (!Number.isInteger(wanted) || wanted < 1)
+      throw new Error(`rounds must be a count, got ${wanted}`);
+    return wanted;
+  };
+  if (values.quick) return { quick: true, warm: 200, rounds: rounds(2), cores };
+  if (values.strict) return { quick: false, warm: 2000, rounds: rounds(7), cores };
+  if (values.check) return { quick: false, warm: 500, rounds: rounds(3), cores };
+  return { quick: false, warm: 800, rounds: rounds(5), cores };
 }
 
 /** A busy machine makes noise of every ratio. */

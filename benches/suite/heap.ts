@@ -28,7 +28,7 @@ const NATIVE_WARM = 'warm=100';
 function pairJobs(profile: Profile): Job[] {
   const entry = 'b01-pair.bench';
   const steps = profile.quick ? 5_000_000 : 20_000_000;
-  const slow = profile.quick ? 500_000 : 2_000_000;
+  const slow = profile.quick ? 500_000 : 1_000_000;
   const extraRounds = Math.min(3, profile.rounds);
   const ours = (
     path: string,
@@ -155,7 +155,7 @@ function replaceJobs(profile: Profile): Job[] {
       const large = ring === 20;
       const group = `${form} 2^${ring}`;
       const steps = profile.quick ? 2_000_000 : 10_000_000;
-      const loop = [`form=${form}`, `ring=${ring}`, `steps=${steps}`, `passes=${large ? 2 : 4}`];
+      const loop = [`form=${form}`, `ring=${ring}`, `steps=${steps}`, `passes=${large ? 1 : 4}`];
       const js = (path: string, name: string, args: readonly string[], rounds?: number): Job => ({
         path: name,
         group,
@@ -247,7 +247,7 @@ const crossing: Workload = {
   jobs: (profile) => {
     const entry = 'b10-crossing.bench';
     const args = [
-      `steps=${profile.quick ? 500_000 : 2_000_000}`,
+      `steps=${profile.quick ? 500_000 : 1_000_000}`,
       `warm=${Math.min(100, profile.warm)}`,
     ];
     const rounds = Math.min(3, profile.rounds);
