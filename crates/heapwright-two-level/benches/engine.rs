@@ -30,12 +30,12 @@ trait Bare {
 fn memory(size: usize) -> &'static mut [u8] {
     let words: &'static mut [u128] = vec![0u128; (size + SIZE) / 16].leak();
     let bytes = words.as_mut_ptr().cast::<u8>();
-    let skip = bytes.align_offset(1 << 20);
+    let start = bytes.wrapping_add(bytes.align_offset(1 << 20));
     #[expect(unsafe_code, reason = "peers want raw memory")]
     // SAFETY: the leaked words are longer than `size` by more than the alignment that is skipped, and
     // nobody else has them.
     unsafe {
-        core::slice::from_raw_parts_mut(bytes.add(skip), size)
+        core::slice::from_raw_parts_mut(start, size)
     }
 }
 

@@ -163,6 +163,8 @@ impl ClassTable {
 /// and up to it, the one that wastes the smallest part.
 fn fine_ladder(size: usize, page_size: usize) -> Vec<usize> {
     let top = if size > 8192 { 17 } else { 16 };
+    // A class is small and a slab has few pages, so both fit an f64 exactly.
+    #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
     let waste = |pages: usize| (pages * page_size % size) as f64 / (pages * page_size) as f64;
     let mut rungs = Vec::new();
     for shift in 12..=top {

@@ -18,6 +18,7 @@
 //! Each fault is the mistake of a row of HAZARDS; a search that does not find it is worthless.
 
 #![cfg(not(any(loom, shuttle)))]
+#![expect(clippy::cast_possible_truncation, reason = "slabs and CPUs of the model are a handful")]
 
 use std::collections::HashSet;
 

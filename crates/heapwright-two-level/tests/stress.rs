@@ -4,6 +4,8 @@
 //! the tags in the blocks is reported; alone it finds lost slabs, double owners and stranded frees.
 
 #![cfg(not(any(loom, shuttle)))]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::cast_possible_truncation, reason = "CPUs are few")]
 
 use core::alloc::Layout;
 use std::collections::BTreeMap;
@@ -40,6 +42,9 @@ fn at_rest(engine: &GlobalAllocator) {
     assert_eq!(engine.allocated_bytes(), 0);
 }
 
+/// A block, with its size, that a thread left for another.
+type Slot = Mutex<Option<(usize, usize)>>;
+
 /// Four threads replace blocks in slots that they swap with each other; every block is tagged by a byte
 /// for each granule, so that two owners of one granule are seen at once.
 #[test]
@@ -49,8 +54,7 @@ fn blocks_handed_over_have_one_owner() {
     let engine = engine(ClassTable::fine(), threads, pages);
     let tags: Arc<Vec<AtomicU8>> =
         Arc::new((0..pages * 4096 / 16).map(|_| AtomicU8::new(0)).collect());
-    let slots: Arc<Vec<Mutex<Option<(usize, usize)>>>> =
-        Arc::new((0..1000).map(|_| Mutex::new(None)).collect());
+    let slots: Arc<Vec<Slot>> = Arc::new((0..1000).map(|_| Mutex::new(None)).collect());
     let seed = prng::seed(0x57_2e55);
     let steps = scaled(20_000, 1_500_000);
     let workers: Vec<_> = (0..threads)

@@ -409,7 +409,7 @@ impl Section {
     fn check_lists(&self, lists: &FreeLists, counts: &[u32; ORDERS]) -> Result<(), String> {
         for order in 0..ORDERS as u32 {
             let (mut page, mut prev, mut seen) = (lists.heads[order as usize], NO_PAGE, 0);
-            if (page != NO_PAGE) != (lists.nonempty >> order & 1 == 1) {
+            if (page != NO_PAGE) != ((lists.nonempty >> order) & 1 == 1) {
                 return Err(format!("the mask of order {order} is wrong"));
             }
             while page != NO_PAGE {

@@ -32,6 +32,9 @@ impl MapSection {
     }
 }
 
+/// The sections of one moment, ascending by address.
+type Snapshot = Box<[Arc<MapSection>]>;
+
 #[derive(Debug)]
 pub(crate) struct PageMap {
     page_shift: u32,
@@ -39,7 +42,7 @@ pub(crate) struct PageMap {
     /// Sections that there are, as far as readers are concerned.
     count: AtomicU32,
     /// `snapshots[n - 1]`: the first `n` sections, ascending by address.
-    snapshots: Box<[OnceLock<Box<[Arc<MapSection>]>>]>,
+    snapshots: Box<[OnceLock<Snapshot>]>,
 }
 
 /// Entries of a new section, before it is published.

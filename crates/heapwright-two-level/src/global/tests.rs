@@ -1,6 +1,8 @@
 //! Both levels and several CPUs against the shadow oracle, single-threaded and step by step.
 //! Threads are in `tests/`.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use core::alloc::Layout;
 use std::sync::{Arc, Mutex};
 

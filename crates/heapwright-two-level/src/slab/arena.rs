@@ -229,8 +229,9 @@ impl<'a> Slab<'a> {
     /// Makes it a slab of `owner` with every slot available, on no list. The flag stays raised.
     pub(crate) fn set_up(self, base: usize, shape: Shape, owner: CpuId) {
         debug_assert!(shape.pages < 1 << 24);
-        let packed =
-            u64::from(shape.slots) << 32 | u64::from(shape.pages) << 8 | u64::from(shape.class.0);
+        let packed = (u64::from(shape.slots) << 32)
+            | (u64::from(shape.pages) << 8)
+            | u64::from(shape.class.0);
         self.words[BASE].store(base as u64, Ordering::Relaxed);
         self.words[SHAPE].store(packed, Ordering::Relaxed);
         self.set_links(0, 0);
@@ -274,7 +275,7 @@ impl<'a> Slab<'a> {
 
     #[inline]
     pub(crate) fn set_links(self, next: u32, prev: u32) {
-        self.words[LINKS].store(u64::from(next) << 32 | u64::from(prev), Ordering::Relaxed);
+        self.words[LINKS].store((u64::from(next) << 32) | u64::from(prev), Ordering::Relaxed);
     }
 
     #[inline]
@@ -290,9 +291,9 @@ impl<'a> Slab<'a> {
 
     #[inline]
     pub(crate) fn set_state(self, state: SlabState) {
-        let packed = u64::from(state.available) << 32
-            | u64::from(state.search) << 24
-            | u64::from(state.list as u8) << 16
+        let packed = (u64::from(state.available) << 32)
+            | (u64::from(state.search) << 24)
+            | (u64::from(state.list as u8) << 16)
             | u64::from(state.owner.0);
         self.words[STATE].store(packed, Ordering::Release);
     }
