@@ -436,7 +436,7 @@ describe('replay', () => {
 
   it('reports progress and stops at its time limit', () => {
     const seen: number[] = [];
-    const events = someEvents(8000, SEED);
+    const events = someEvents(3000, SEED);
     const long = readTrace(writeTrace(events));
     replay(long, new ToyAllocator(2 ** 29), {
       onProgress: (done, total) => seen.push(done / total),
@@ -445,7 +445,7 @@ describe('replay', () => {
     expect(seen).toEqual(seen.toSorted((a, b) => a - b));
     const partial = replay(long, new ToyAllocator(2 ** 29), { limitSeconds: 1e-6 });
     expect(partial.complete).toBe(false);
-    expect(partial.events).toBeLessThan(8000);
+    expect(partial.events).toBeLessThan(3000);
   });
 
   it('refuses wrong arguments', () => {
