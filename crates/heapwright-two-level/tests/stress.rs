@@ -10,7 +10,7 @@
 use core::alloc::Layout;
 use std::collections::BTreeMap;
 use std::sync::{
-    Arc, Barrier, Mutex,
+    Arc, Barrier, Mutex, MutexGuard, TryLockError,
     atomic::{AtomicU8, AtomicUsize, Ordering},
     mpsc,
 };
@@ -26,6 +26,17 @@ fn engine(table: ClassTable, cpus: usize, pages: usize) -> Arc<GlobalAllocator> 
     let engine = GlobalAllocator::new(table, cpus, 4096).unwrap();
     engine.add_region(START, pages * 4096, START).unwrap();
     Arc::new(engine)
+}
+
+/// Locks without the part of the standard library that ThreadSanitizer cannot see into.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    loop {
+        match mutex.try_lock() {
+            Ok(guard) => return guard,
+            Err(TryLockError::WouldBlock) => thread::yield_now(),
+            Err(TryLockError::Poisoned(_)) => panic!("another thread has failed"),
+        }
+    }
 }
 
 fn layout(size: usize) -> Layout {
@@ -75,7 +86,7 @@ fn blocks_handed_over_have_one_owner() {
         worker.join().unwrap();
     }
     for slot in slots.iter() {
-        if let Some((pos, size)) = slot.lock().unwrap().take() {
+        if let Some((pos, size)) = lock(slot).take() {
             release(&engine, &tags, CpuId(0), pos, size);
         }
     }
@@ -110,7 +121,7 @@ fn replace(
             assert_eq!(tag.swap(1, Ordering::Relaxed), 0, "a block has two owners");
         }
     }
-    let old = std::mem::replace(&mut *slots[random.below(slots.len())].lock().unwrap(), block);
+    let old = std::mem::replace(&mut *lock(&slots[random.below(slots.len())]), block);
     if let Some((pos, size)) = old {
         release(engine, tags, cpu, pos, size);
     }
@@ -204,10 +215,10 @@ fn slabs_of_threads_that_end_are_adopted() {
                         if random.chance(3, 5) {
                             let size = random.between(1, 4000);
                             if let Ok(block) = engine.alloc(cpu, layout(size)) {
-                                shared.lock().unwrap().push(block);
+                                lock(&shared).push(block);
                             }
                         } else {
-                            let block = shared.lock().unwrap().pop();
+                            let block = lock(&shared).pop();
                             if let Some(block) = block {
                                 engine.dealloc(cpu, block).unwrap();
                             }
@@ -224,19 +235,19 @@ fn slabs_of_threads_that_end_are_adopted() {
         // The adopter is busy with its own blocks meanwhile.
         for _ in 0..100 {
             if let Ok(block) = engine.alloc(home, layout(100)) {
-                shared.lock().unwrap().push(block);
+                lock(&shared).push(block);
             }
         }
         for worker in workers {
             worker.join().unwrap();
         }
         engine.check_invariants().unwrap();
-        while shared.lock().unwrap().len() > 300 {
-            let block = shared.lock().unwrap().remove(0);
+        while lock(&shared).len() > 300 {
+            let block = lock(&shared).remove(0);
             engine.dealloc(home, block).unwrap();
         }
     }
-    for block in shared.lock().unwrap().drain(..) {
+    for block in lock(&shared).drain(..) {
         engine.dealloc(home, block).unwrap();
     }
     at_rest(&engine);
