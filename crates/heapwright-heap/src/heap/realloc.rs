@@ -2,7 +2,6 @@
 
 use super::{
     Attachment, HeapError, HeapResult, add,
-    alloc::Route,
     geometry::{GRANULE_BYTES, PAGE_BYTES},
     lock, take_away,
 };
@@ -11,8 +10,8 @@ impl Attachment {
     /// Changes the size of the block at `p` to `size`, and returns where it is now. What both sizes hold
     /// keeps its bytes.
     ///
-    /// A block stays where it is if its class serves the new size, or if it is smaller by less than half:
-    /// moving costs more than that. A run of pages grows and shrinks in place where its neighbors allow.
+    /// A block stays where it is wherever that is possible: a slot that is large enough, and a run of pages
+    /// that shrinks, which gives back its tail, or grows where its neighbors allow.
     ///
     /// # Time Complexity
     ///
@@ -32,16 +31,11 @@ impl Attachment {
         let Some(old) = block else {
             return Err(engine.poison(format!("the state map said that {p:#x} was live")));
         };
-        if self.fits_in_place(p, old.usable, route, size) {
+        if self.fits_in_place(p, old.usable, size) {
             engine.high_water(self.slot());
             return Ok(p);
         }
-        let moved = match self.alloc_by(route, size, GRANULE_BYTES) {
-            Ok(moved) => moved,
-            // A smaller block is not to be had, but the old one is large enough.
-            Err(HeapError::NoMemory { .. }) if size <= old.usable => return Ok(p),
-            Err(error) => return Err(error),
-        };
+        let moved = self.alloc_by(route, size, GRANULE_BYTES)?;
         engine.data.copy(p, moved, size.min(old.usable));
         let _members = engine.is_shared().then(|| engine.read_members());
         if let Err(error) = self.free_one(p) {
@@ -53,13 +47,11 @@ impl Attachment {
         Ok(moved)
     }
 
-    fn fits_in_place(&self, p: usize, usable: usize, route: Route, size: usize) -> bool {
+    fn fits_in_place(&self, p: usize, usable: usize, size: usize) -> bool {
         let engine = &*self.engine;
-        let Route::Pages { count, .. } = route else {
-            return size <= usable && size > usable / 2;
-        };
+        let count = size.div_ceil(PAGE_BYTES);
         let mut large = lock(&engine.large);
-        let Some(pages) = large.get_mut(&p) else { return false };
+        let Some(pages) = large.get_mut(&p) else { return size <= usable };
         if count == *pages {
             return true;
         }
