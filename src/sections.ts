@@ -51,6 +51,12 @@ type Totals = Partial<
   >
 >;
 
+/** The most pages of a section; Rust checks it too. */
+const SECTION_PAGES_MAX = 2 ** 30;
+
+/** The most sections; Rust checks it too. */
+const SECTIONS_MAX = 1024;
+
 /** A native allocator whose ranges have physical addresses. */
 export class SectionOwner implements NativeMemory {
   readonly handle: number;
@@ -144,6 +150,19 @@ export function addSection(
     throw failure(
       'ERR_INVALID_PARAM',
       `options.physStart + size must be at most 2^53, got ${phys} + ${size}`,
+    );
+  }
+  const most = SECTION_PAGES_MAX * core.units.size;
+  if (Number.isSafeInteger(size) && size > most) {
+    throw failure(
+      'ERR_CAPACITY',
+      `size must be at most 2^30 pages (${most} bytes), the most that a section manages, got ${size}`,
+    );
+  }
+  if (core.state === 'open' && core.ranges.length >= SECTIONS_MAX && how === 'addMemory') {
+    throw failure(
+      'ERR_CAPACITY',
+      `the ${core.kind} allocator has ${SECTIONS_MAX} sections, the most that it manages`,
     );
   }
   (core.owner as SectionOwner).at(phys, () => core.addRange(how, start, size));
