@@ -27,6 +27,8 @@ import { failure, hex } from './errors.ts';
 import type { HeapClassStats, HeapEngine, HeapStats } from './heap-engine.ts';
 import { AREA, HeapMemory } from './heap-memory.ts';
 import {
+  exclusiveBigPath,
+  exclusiveBigPoolPath,
   exclusivePath,
   exclusivePoolPath,
   sharedPath,
@@ -133,7 +135,11 @@ export class HeapCore implements HeapEngine, SlowPath {
     if (mode === 'exclusive') {
       this.#exclusive = this.#memory.exclusive();
       this.#m = this.#exclusive.m;
-      this.path = specialize(exclusivePath)(this.#exclusive, AREA, this);
+      this.path = specialize(this.#exclusive.big ? exclusiveBigPath : exclusivePath)(
+        this.#exclusive,
+        AREA,
+        this,
+      );
     } else {
       this.#shared = this.#memory.sharedMode();
       this.#m = this.#shared.t;
@@ -392,7 +398,8 @@ export class HeapCore implements HeapEngine, SlowPath {
       free: (p) => this.#poolFree(c, state, p),
     };
     if (this.#exclusive !== undefined) {
-      return specialize(exclusivePoolPath)(this.#exclusive, AREA.mask, c, state, slow);
+      const factory = this.#exclusive.big ? exclusiveBigPoolPath : exclusivePoolPath;
+      return specialize(factory)(this.#exclusive, AREA.mask, c, state, slow);
     }
     return specialize(sharedPoolPath)(this.#shared as SharedMemory, AREA.mask, c, state, slow);
   }

@@ -105,12 +105,13 @@ export interface PoolPath {
 }
 
 /**
- * The hot path of a heap that one thread has.
+ * The hot path of a heap up to 4 GiB that one thread has: entries of stacks are addresses.
  *
- * Refers to nothing outside itself, so that {@link specialize} can make copies of it.
+ * Refers to nothing outside itself, so that {@link specialize} can make copies of it. Kept short: what V8
+ * inlines into the program's loop is limited by its length.
  */
 export function exclusivePath(memory: ExclusiveMemory, area: AreaLayout, slow: SlowPath): HeapPath {
-  const { m, pages, bits, end, big } = memory;
+  const { m, pages, bits, end } = memory;
   const { s2c, at, ft, mask, smallMax } = area;
 
   function alloc(size: number, align?: number): number {
@@ -125,11 +126,6 @@ export function exclusivePath(memory: ExclusiveMemory, area: AreaLayout, slow: S
       const e = m[t] as number;
       if (e !== 0) {
         m[at + c] = t;
-        if (big) {
-          const w = bits + (e >>> 5);
-          m[w] = (m[w] as number) | (1 << e);
-          return (e >>> 0) * 16;
-        }
         const w = bits + (e >>> 9);
         m[w] = (m[w] as number) | (1 << (e >>> 4));
         return e >>> 0;
@@ -139,24 +135,7 @@ export function exclusivePath(memory: ExclusiveMemory, area: AreaLayout, slow: S
   }
 
   function free(p: number): void {
-    if (big && typeof p === 'number') {
-      const g = (p / 16) >>> 0;
-      if (g * 16 === p && p < end) {
-        const w = bits + (g >>> 5);
-        const s = m[w] as number;
-        const b = 1 << g;
-        if ((s & b) !== 0) {
-          const c = m[pages + (g >>> 8)] as number;
-          const t = m[ft + c] as number;
-          if ((t & mask) !== 0) {
-            m[w] = s ^ b;
-            m[t] = g;
-            m[ft + c] = t + 1;
-            return;
-          }
-        }
-      }
-    } else if (!big && typeof p === 'number' && (p & ~15) >>> 0 === p && p < end) {
+    if (typeof p === 'number' && (p & ~15) >>> 0 === p && p < end) {
       const w = bits + (p >>> 9);
       const s = m[w] as number;
       const b = 1 << (p >>> 4);
@@ -166,6 +145,62 @@ export function exclusivePath(memory: ExclusiveMemory, area: AreaLayout, slow: S
         if ((t & mask) !== 0) {
           m[w] = s ^ b;
           m[t] = p;
+          m[ft + c] = t + 1;
+          return;
+        }
+      }
+    }
+    slow.free(p);
+  }
+
+  return { alloc, free };
+}
+
+/**
+ * The hot path of a heap above 4 GiB that one thread has: entries of stacks are granule numbers.
+ *
+ * Refers to nothing outside itself, so that {@link specialize} can make copies of it.
+ */
+export function exclusiveBigPath(
+  memory: ExclusiveMemory,
+  area: AreaLayout,
+  slow: SlowPath,
+): HeapPath {
+  const { m, pages, bits, end } = memory;
+  const { s2c, at, ft, mask, smallMax } = area;
+
+  function alloc(size: number, align?: number): number {
+    if (
+      typeof size === 'number' &&
+      (size | 0) === size &&
+      (size - 1) >>> 0 < smallMax &&
+      align === undefined
+    ) {
+      const c = m[s2c + ((size + 15) >>> 4)] as number;
+      const t = (m[at + c] as number) - 1;
+      const e = m[t] as number;
+      if (e !== 0) {
+        m[at + c] = t;
+        const w = bits + (e >>> 5);
+        m[w] = (m[w] as number) | (1 << e);
+        return (e >>> 0) * 16;
+      }
+    }
+    return slow.alloc(size, align);
+  }
+
+  function free(p: number): void {
+    if (typeof p === 'number' && p < end) {
+      const g = (p / 16) >>> 0;
+      const w = bits + (g >>> 5);
+      const s = m[w] as number;
+      const b = 1 << g;
+      if (g * 16 === p && (s & b) !== 0) {
+        const c = m[pages + (g >>> 8)] as number;
+        const t = m[ft + c] as number;
+        if ((t & mask) !== 0) {
+          m[w] = s ^ b;
+          m[t] = g;
           m[ft + c] = t + 1;
           return;
         }
@@ -251,7 +286,7 @@ export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPat
 }
 
 /**
- * The hot path of a pool on an exclusive heap: one stack, its top in a field.
+ * The hot path of a pool on an exclusive heap up to 4 GiB: one stack, its top in a field.
  *
  * Refers to nothing outside itself, so that {@link specialize} can make copies of it.
  */
@@ -262,7 +297,7 @@ export function exclusivePoolPath(
   s: PoolState,
   slow: PoolSlowPath,
 ): PoolPath {
-  const { m, pages, bits, end, big } = memory;
+  const { m, pages, bits, end } = memory;
 
   function alloc(): number {
     const t = s.top - 1;
@@ -270,11 +305,6 @@ export function exclusivePoolPath(
     if (e !== 0) {
       s.top = t;
       s.count += 1;
-      if (big) {
-        const w = bits + (e >>> 5);
-        m[w] = (m[w] as number) | (1 << e);
-        return (e >>> 0) * 16;
-      }
       const w = bits + (e >>> 9);
       m[w] = (m[w] as number) | (1 << (e >>> 4));
       return e >>> 0;
@@ -283,21 +313,7 @@ export function exclusivePoolPath(
   }
 
   function free(p: number): void {
-    if (big && typeof p === 'number') {
-      const g = (p / 16) >>> 0;
-      if (g * 16 === p && p < end) {
-        const w = bits + (g >>> 5);
-        const v = m[w] as number;
-        const b = 1 << g;
-        const t = s.top;
-        if ((v & b) !== 0 && m[pages + (g >>> 8)] === c && (t & mask) !== 0) {
-          m[w] = v ^ b;
-          m[t] = g;
-          s.top = t + 1;
-          return;
-        }
-      }
-    } else if (!big && typeof p === 'number' && (p & ~15) >>> 0 === p && p < end) {
+    if (typeof p === 'number' && (p & ~15) >>> 0 === p && p < end) {
       const w = bits + (p >>> 9);
       const v = m[w] as number;
       const b = 1 << (p >>> 4);
@@ -305,6 +321,53 @@ export function exclusivePoolPath(
       if ((v & b) !== 0 && m[pages + (p >>> 12)] === c && (t & mask) !== 0) {
         m[w] = v ^ b;
         m[t] = p;
+        s.top = t + 1;
+        return;
+      }
+    }
+    slow.free(p);
+  }
+
+  return { alloc, free };
+}
+
+/**
+ * The hot path of a pool on an exclusive heap above 4 GiB.
+ *
+ * Refers to nothing outside itself, so that {@link specialize} can make copies of it.
+ */
+export function exclusiveBigPoolPath(
+  memory: ExclusiveMemory,
+  mask: number,
+  c: number,
+  s: PoolState,
+  slow: PoolSlowPath,
+): PoolPath {
+  const { m, pages, bits, end } = memory;
+
+  function alloc(): number {
+    const t = s.top - 1;
+    const e = m[t] as number;
+    if (e !== 0) {
+      s.top = t;
+      s.count += 1;
+      const w = bits + (e >>> 5);
+      m[w] = (m[w] as number) | (1 << e);
+      return (e >>> 0) * 16;
+    }
+    return slow.alloc();
+  }
+
+  function free(p: number): void {
+    if (typeof p === 'number' && p < end) {
+      const g = (p / 16) >>> 0;
+      const w = bits + (g >>> 5);
+      const v = m[w] as number;
+      const b = 1 << g;
+      const t = s.top;
+      if (g * 16 === p && (v & b) !== 0 && m[pages + (g >>> 8)] === c && (t & mask) !== 0) {
+        m[w] = v ^ b;
+        m[t] = g;
         s.top = t + 1;
         return;
       }
