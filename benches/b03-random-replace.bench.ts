@@ -44,11 +44,13 @@ function replaceA(
   let sink = 0;
   let { x } = state;
   const mask = ring.length - 1;
+  // Locals: a binding of another module is loaded, and tested for being initialized, at every use.
+  const [next, slotOf, sizeOf] = [nextX, replaceSlot, replaceSizeA];
   for (let i = 0; i < steps; i++) {
-    x = nextX(x);
-    const slot = replaceSlot(x, mask);
+    x = next(x);
+    const slot = slotOf(x, mask);
     heap.free(ring[slot] as number);
-    const p = heap.alloc(replaceSizeA(x));
+    const p = heap.alloc(sizeOf(x));
     bytes[p] = i;
     sink = (sink + p) | 0;
     ring[slot] = p;
@@ -67,12 +69,13 @@ function replaceB(
   let sink = 0;
   let { x, y } = state;
   const mask = ring.length - 1;
+  const [next, nextSize, slotOf, sizeOf] = [nextX, nextY, replaceSlot, replaceSizeB];
   for (let i = 0; i < steps; i++) {
-    x = nextX(x);
-    y = nextY(y);
-    const slot = replaceSlot(x, mask);
+    x = next(x);
+    y = nextSize(y);
+    const slot = slotOf(x, mask);
     heap.free(ring[slot] as number);
-    const p = heap.alloc(replaceSizeB(y));
+    const p = heap.alloc(sizeOf(y));
     bytes[p] = i;
     sink = (sink + p) | 0;
     ring[slot] = p;
