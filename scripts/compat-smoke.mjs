@@ -108,6 +108,10 @@ async function workers() {
   for (const p of ps) heap.free(p);
   const [spinner] = await run('spin');
   await spinner.terminate();
+  // Not every runtime waits for the thread to be gone.
+  for (let i = 0; i < 100 && heap.stats().threads > 1; i += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
   const left = [];
   heap.walk((p) => left.push(p));
   heap.freeMany(left);

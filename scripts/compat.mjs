@@ -51,9 +51,8 @@ let failed = 0;
 const rows = [];
 for (const [alias, source, executable, args] of RUNTIMES) {
   const path = source === null ? executable : join(folder, 'node_modules', alias, executable);
-  const version = spawnSync(path, ['--version'], { encoding: 'utf8' })
-    .stdout?.trim()
-    .split('\n')[0];
+  const printed = spawnSync(path, ['--version'], { encoding: 'utf8' }).stdout ?? '';
+  const version = /\d+\.\d+\.\d+/.exec(printed)?.[0];
   const child = spawnSync(path, [...args, 'smoke.mjs'], {
     cwd: folder,
     encoding: 'utf8',
