@@ -19,7 +19,55 @@ interface NumberAllocator {
   free(p: number): void;
 }
 
-function poolPairs(pool: OurPool, words: Int32Array, steps: number): number {
+/** A loop over one heap: what it works on is fixed when it is made. */
+type Kernel = (steps: number) => number;
+
+/**
+ * The loops hold their heap, pool and view as constants of a closure, as a module that has one heap does; V8 then looks up
+ * neither in the loop. `passed=1` runs them with all three as arguments instead.
+ */
+function poolPairs(pool: OurPool, words: Int32Array): Kernel {
+  return (steps) => {
+    let sink = 0;
+    for (let i = 0; i < steps; i++) {
+      const p = pool.alloc();
+      words[p >>> 2] = i;
+      sink = (sink + p) | 0;
+      pool.free(p);
+    }
+    return sink;
+  };
+}
+
+function pairs(heap: OurHeap, words: Int32Array): Kernel {
+  return (steps) => {
+    let sink = 0;
+    for (let i = 0; i < steps; i++) {
+      const p = heap.alloc(SIZE);
+      words[p >>> 2] = i;
+      sink = (sink + p) | 0;
+      heap.free(p);
+    }
+    return sink;
+  };
+}
+
+function pairsOfManySizes(heap: OurHeap, words: Int32Array): Kernel {
+  return (steps) => {
+    let sink = 0;
+    let size = 16;
+    for (let i = 0; i < steps; i++) {
+      const p = heap.alloc(size);
+      words[p >>> 2] = i;
+      sink = (sink + p) | 0;
+      heap.free(p);
+      size = size === 1024 ? 16 : size + 16;
+    }
+    return sink;
+  };
+}
+
+function passedPoolPairs(pool: OurPool, words: Int32Array, steps: number): number {
   let sink = 0;
   for (let i = 0; i < steps; i++) {
     const p = pool.alloc();
@@ -30,7 +78,7 @@ function poolPairs(pool: OurPool, words: Int32Array, steps: number): number {
   return sink;
 }
 
-function pairs(heap: OurHeap, words: Int32Array, steps: number): number {
+function passedPairs(heap: OurHeap, words: Int32Array, steps: number): number {
   let sink = 0;
   for (let i = 0; i < steps; i++) {
     const p = heap.alloc(SIZE);
@@ -41,17 +89,21 @@ function pairs(heap: OurHeap, words: Int32Array, steps: number): number {
   return sink;
 }
 
-function pairsOfManySizes(heap: OurHeap, words: Int32Array, steps: number): number {
-  let sink = 0;
-  let size = 16;
-  for (let i = 0; i < steps; i++) {
-    const p = heap.alloc(size);
-    words[p >>> 2] = i;
-    sink = (sink + p) | 0;
-    heap.free(p);
-    size = size === 1024 ? 16 : size + 16;
-  }
-  return sink;
+/** What is left of the loop without an allocator: addresses come from an array that holds the same one 256 times. */
+function loopAlone(args: Arguments): void {
+  const words = new Int32Array(1 << 20);
+  const blocks = new Uint32Array(256).fill(65_536);
+  const kernel: Kernel = (steps) => {
+    let sink = 0;
+    for (let i = 0; i < steps; i++) {
+      const p = blocks[i & 255] as number;
+      words[p >>> 2] = i;
+      sink = (sink + p) | 0;
+    }
+    return sink;
+  };
+  const result = measure(args, args.stepsPerCall(20_000_000), kernel, kernel);
+  emit({ case: name('one'), unit: 'ns', ...result });
 }
 
 /** The touch is not here: the native side writes it, or `@thi.ng/malloc`'s wrapper does. */
@@ -97,13 +149,23 @@ async function ours(args: Arguments, pooled: boolean): Promise<void> {
   const steps = args.stepsPerCall(20_000_000);
   const pool = heap.pool(SIZE);
   const sizes = args.text('sizes', 'one');
-  const kernel = pooled ? poolPairs : sizes === 'many' ? pairsOfManySizes : pairs;
   const before = heap.stats().crossings;
   let operations = 0;
+  let kernel: unknown;
+  let run: Kernel;
+  if (args.flag('passed')) {
+    kernel = pooled ? passedPoolPairs : passedPairs;
+    run = (count) =>
+      pooled ? passedPoolPairs(pool, words, count) : passedPairs(heap, words, count);
+  } else {
+    run = pooled
+      ? poolPairs(pool, words)
+      : (sizes === 'many' ? pairsOfManySizes : pairs)(heap, words);
+    kernel = run;
+  }
   const result = measure(args, steps, kernel, (count) => {
     operations += 2 * count;
-    if (pooled) return poolPairs(pool, words, count);
-    return sizes === 'many' ? pairsOfManySizes(heap, words, count) : pairs(heap, words, count);
+    return run(count);
   });
   emit({
     case: name(sizes),
@@ -151,6 +213,7 @@ function thing(args: Arguments): void {
 await main({
   pool: (args) => ours(args, true),
   heap: (args) => ours(args, false),
+  'loop alone': loopAlone,
   'control-block': (args) => addresses(args, leanMalloc()),
   'napi-class': (args) => addresses(args, new (loadAddon().addon.IdiomaticHeap)()),
   'Buffer.allocUnsafe': (args) => objects(args, (size) => Buffer.allocUnsafe(size)),

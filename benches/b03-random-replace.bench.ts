@@ -34,29 +34,31 @@ interface NumberAllocator {
   free(p: number): void;
 }
 
+/** Heap, view and ring are constants of the closure, as in B1; so are the generators. */
 function replaceA(
   heap: OurHeap,
   bytes: Uint8Array,
   ring: Uint32Array,
   state: State,
-  steps: number,
-): number {
-  let sink = 0;
-  let { x } = state;
+): (steps: number) => number {
   const mask = ring.length - 1;
-  // Locals: a binding of another module is loaded, and tested for being initialized, at every use.
+  // A binding of another module is loaded, and tested for being initialized, at every use.
   const [next, slotOf, sizeOf] = [nextX, replaceSlot, replaceSizeA];
-  for (let i = 0; i < steps; i++) {
-    x = next(x);
-    const slot = slotOf(x, mask);
-    heap.free(ring[slot] as number);
-    const p = heap.alloc(sizeOf(x));
-    bytes[p] = i;
-    sink = (sink + p) | 0;
-    ring[slot] = p;
-  }
-  state.x = x;
-  return sink;
+  return (steps) => {
+    let sink = 0;
+    let { x } = state;
+    for (let i = 0; i < steps; i++) {
+      x = next(x);
+      const slot = slotOf(x, mask);
+      heap.free(ring[slot] as number);
+      const p = heap.alloc(sizeOf(x));
+      bytes[p] = i;
+      sink = (sink + p) | 0;
+      ring[slot] = p;
+    }
+    state.x = x;
+    return sink;
+  };
 }
 
 function replaceB(
@@ -64,25 +66,26 @@ function replaceB(
   bytes: Uint8Array,
   ring: Uint32Array,
   state: State,
-  steps: number,
-): number {
-  let sink = 0;
-  let { x, y } = state;
+): (steps: number) => number {
   const mask = ring.length - 1;
   const [next, nextSize, slotOf, sizeOf] = [nextX, nextY, replaceSlot, replaceSizeB];
-  for (let i = 0; i < steps; i++) {
-    x = next(x);
-    y = nextSize(y);
-    const slot = slotOf(x, mask);
-    heap.free(ring[slot] as number);
-    const p = heap.alloc(sizeOf(y));
-    bytes[p] = i;
-    sink = (sink + p) | 0;
-    ring[slot] = p;
-  }
-  state.x = x;
-  state.y = y;
-  return sink;
+  return (steps) => {
+    let sink = 0;
+    let { x, y } = state;
+    for (let i = 0; i < steps; i++) {
+      x = next(x);
+      y = nextSize(y);
+      const slot = slotOf(x, mask);
+      heap.free(ring[slot] as number);
+      const p = heap.alloc(sizeOf(y));
+      bytes[p] = i;
+      sink = (sink + p) | 0;
+      ring[slot] = p;
+    }
+    state.x = x;
+    state.y = y;
+    return sink;
+  };
 }
 
 /** Both forms for peers whose blocks are addresses or written elsewhere. */
@@ -134,13 +137,11 @@ async function ours(args: Arguments): Promise<void> {
   const state = { x: SEED_SLOT, y: SEED_SIZE };
   fill(heap, ring, state, formA);
   let before = heap.stats().crossings;
-  const kernel = formA ? replaceA : replaceB;
+  const kernel = (formA ? replaceA : replaceB)(heap, bytes, ring, state);
   const result = measure(args, steps, kernel, (count) => {
     // Only the last call is counted: the first ones bring the magazines to their size.
     before = heap.stats().crossings;
-    return formA
-      ? replaceA(heap, bytes, ring, state, count)
-      : replaceB(heap, bytes, ring, state, count);
+    return kernel(count);
   });
   const figures = crossingFigures(heap, before, 2 * steps);
   emit({

@@ -169,6 +169,7 @@ export class HeapCore implements HeapEngine, SlowPath {
 
   /** {@inheritDoc SlowPath.alloc} */
   alloc(size: unknown, align?: unknown): number {
+    if (this.#swapped(size, align)) return this.path.alloc(size as number);
     const [bytes, multiple] = judgeRequest(size, align);
     this.assertOpen();
     if (bytes > AREA.smallMax || multiple > GRANULE) {
@@ -177,6 +178,19 @@ export class HeapCore implements HeapEngine, SlowPath {
     if (this.#provide(this.classOf(bytes))) return this.path.alloc(bytes);
     // No slab of the class can be had: a larger class may have a block, or a page be left.
     return this.#allocBy(this.#native.raw.heapAlloc, bytes, multiple);
+  }
+
+  /** The common case, without ado: whether stacks could trade places for an ordinary request. */
+  #swapped(size: unknown, align: unknown): boolean {
+    if (typeof size !== 'number' || align !== undefined) return false;
+    if ((size | 0) !== size || (size - 1) >>> 0 >= AREA.smallMax || !this.open) return false;
+    const m = this.#m;
+    const c = m[AREA.s2c + ((size + 15) >>> 4)] as number;
+    const a = m[AREA.at + c] as number;
+    const f = m[AREA.ft + c] as number;
+    if (m[a - 1] !== 0 || m[f - 1] === 0) return false;
+    this.#swap(c, a, f);
+    return true;
   }
 
   /** Whether the alloc stack of a class is not empty, or could be filled. */
@@ -223,7 +237,7 @@ export class HeapCore implements HeapEngine, SlowPath {
     const c = this.#exclusive === undefined ? this.#ownClass(p) : this.#smallClass(p);
     if (c > 0) {
       const f = m[AREA.ft + c] as number;
-      if ((f & AREA.mask) !== 0) return false;
+      if (m[f] !== 0) return false;
       this.#makeRoom(c, f);
       return true;
     }
@@ -399,9 +413,9 @@ export class HeapCore implements HeapEngine, SlowPath {
     };
     if (this.#exclusive !== undefined) {
       const factory = this.#exclusive.big ? exclusiveBigPoolPath : exclusivePoolPath;
-      return specialize(factory)(this.#exclusive, AREA.mask, c, state, slow);
+      return specialize(factory)(this.#exclusive, c, state, slow);
     }
-    return specialize(sharedPoolPath)(this.#shared as SharedMemory, AREA.mask, c, state, slow);
+    return specialize(sharedPoolPath)(this.#shared as SharedMemory, c, state, slow);
   }
 
   #poolAlloc(c: number, state: PoolState): number {
@@ -432,7 +446,7 @@ export class HeapCore implements HeapEngine, SlowPath {
     const { ctl } = this.#native;
     if (ctl[1] !== block) throw notLive(block);
     if (ctl[3] !== c) throw mismatch(block, ctl[2] as number, this.#sizes[c] as number);
-    if (this.#exclusive !== undefined && (state.top & AREA.mask) === 0) {
+    if (this.#exclusive !== undefined && this.#m[state.top] === 0) {
       this.syncPools();
       this.#call2(this.#native.raw.heapPoolFlush, c, { block: 'block', unit: 'bytes' });
       this.#readPools();

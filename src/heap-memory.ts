@@ -14,7 +14,6 @@
 import {
   HEAP_AREA_BYTES,
   HEAP_AT,
-  HEAP_CAP,
   HEAP_FT,
   HEAP_LARGE,
   HEAP_OUTBOX,
@@ -31,12 +30,17 @@ export const AREA: AreaLayout = {
   s2c: HEAP_S2C,
   at: HEAP_AT,
   ft: HEAP_FT,
-  mask: HEAP_CAP - 1,
   smallMax: HEAP_SMALL_MAX,
   outbox: HEAP_OUTBOX,
   outboxMax: HEAP_OUTBOX_MAX,
   large: HEAP_LARGE,
 };
+
+/** Every block is a multiple of this. */
+const GRANULE = 16;
+
+/** Up to this, no address is negative as a 32-bit integer. */
+const SIGNED = 2 ** 31;
 
 /** Above this, stacks hold granule numbers, and `p >>> 2` is no index. */
 const BIG = 2 ** 32;
@@ -64,6 +68,8 @@ export class HeapMemory {
       pages: pageMapOffset / 4,
       bits: bitsOffset / 4,
       end: this.size,
+      inside: (2 ** Math.ceil(Math.log2(this.size)) - GRANULE) | 0,
+      signed: this.size <= SIGNED,
       big: this.big,
     };
   }

@@ -10,8 +10,8 @@
  *                                      ╰──────── trade places when one is empty ────────╯
  * ```
  *
- * - A stack lies at the end of its aligned memory, so "full" is one mask test; below its base stands a
- *   0, which is never a block, so "empty" is what a pop finds.
+ * - Below the base of a stack and above its last word stands a 0, and nowhere between, as 0 is never a
+ *   block: "empty" is what a pop finds, "full" is what a push would write over.
  * - `alloc` never waits for the store of a `free` whose address hangs on a cache miss: the two tops are
  *   different words.
  * - Alloc stacks are only popped between two calls of the slow path, so pops need no counter.
@@ -34,8 +34,6 @@ export interface AreaLayout {
   readonly at: number;
   /** Tops of the free stacks. */
   readonly ft: number;
-  /** Words of a stack, less one. */
-  readonly mask: number;
   /** The largest size that magazines serve. */
   readonly smallMax: number;
   /** How many blocks wait in the outbox; they follow. */
@@ -73,6 +71,13 @@ export interface ExclusiveMemory {
   readonly bits: number;
   /** Size of the heap in bytes. */
   readonly end: number;
+  /**
+   * Up to 4 GiB: which bits of a 32-bit number may be set in a block's address. Page map and state bits span
+   * all addresses of that form.
+   */
+  readonly inside: number;
+  /** Up to 2 GiB: addresses are never negative as 32-bit integers. */
+  readonly signed: boolean;
   /** Above 4 GiB: stacks hold granule numbers instead of addresses. */
   readonly big: boolean;
 }
@@ -108,11 +113,11 @@ export interface PoolPath {
  * The hot path of a heap up to 4 GiB that one thread has: entries of stacks are addresses.
  *
  * Refers to nothing outside itself, so that {@link specialize} can make copies of it. Kept short: what V8
- * inlines into the program's loop is limited by its length.
+ * inlines into the program's loop is limited by its length, and a pair takes a cycle for six instructions.
  */
 export function exclusivePath(memory: ExclusiveMemory, area: AreaLayout, slow: SlowPath): HeapPath {
-  const { m, pages, bits, end } = memory;
-  const { s2c, at, ft, mask, smallMax } = area;
+  const { m, pages, bits, inside, signed } = memory;
+  const { s2c, at, ft, smallMax } = area;
 
   function alloc(size: number, align?: number): number {
     if (
@@ -122,30 +127,31 @@ export function exclusivePath(memory: ExclusiveMemory, area: AreaLayout, slow: S
       align === undefined
     ) {
       const c = m[s2c + ((size + 15) >>> 4)] as number;
-      const t = (m[at + c] as number) - 1;
+      const t = ((m[at + c] as number) - 1) | 0;
       const e = m[t] as number;
       if (e !== 0) {
         m[at + c] = t;
-        const w = bits + (e >>> 9);
+        const w = bits + ((e & inside) >>> 9);
         m[w] = (m[w] as number) | (1 << (e >>> 4));
-        return e >>> 0;
+        return signed ? e : e >>> 0;
       }
     }
     return slow.alloc(size, align);
   }
 
   function free(p: number): void {
-    if (typeof p === 'number' && (p & ~15) >>> 0 === p && p < end) {
-      const w = bits + (p >>> 9);
+    if (typeof p === 'number') {
+      const q = signed ? p & inside : (p & inside) >>> 0;
+      const w = bits + (q >>> 9);
       const s = m[w] as number;
-      const b = 1 << (p >>> 4);
-      if ((s & b) !== 0) {
-        const c = m[pages + (p >>> 12)] as number;
+      const b = 1 << (q >>> 4);
+      if (q === p && (s & b) !== 0) {
+        const c = m[pages + (q >>> 12)] as number;
         const t = m[ft + c] as number;
-        if ((t & mask) !== 0) {
+        if (m[t] !== 0) {
           m[w] = s ^ b;
-          m[t] = p;
-          m[ft + c] = t + 1;
+          m[t] = q;
+          m[ft + c] = (t + 1) | 0;
           return;
         }
       }
@@ -167,7 +173,7 @@ export function exclusiveBigPath(
   slow: SlowPath,
 ): HeapPath {
   const { m, pages, bits, end } = memory;
-  const { s2c, at, ft, mask, smallMax } = area;
+  const { s2c, at, ft, smallMax } = area;
 
   function alloc(size: number, align?: number): number {
     if (
@@ -198,7 +204,7 @@ export function exclusiveBigPath(
       if (g * 16 === p && (s & b) !== 0) {
         const c = m[pages + (g >>> 8)] as number;
         const t = m[ft + c] as number;
-        if ((t & mask) !== 0) {
+        if (m[t] !== 0) {
           m[w] = s ^ b;
           m[t] = g;
           m[ft + c] = t + 1;
@@ -223,7 +229,7 @@ export function exclusiveBigPath(
  */
 export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPath): HeapPath {
   const { t, pageMap, state, end, big, me } = memory;
-  const { s2c, at, ft, mask, smallMax, outbox, outboxMax, large } = area;
+  const { s2c, at, ft, smallMax, outbox, outboxMax, large } = area;
   // Of this attachment: another thread may get the same area later, under another number.
   const alive = (t[0] as number) || -1; // Never that of a heap that was destroyed meanwhile.
 
@@ -255,7 +261,7 @@ export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPat
         const c = word & 255;
         if (word >>> 8 === me) {
           const top = t[ft + c] as number;
-          if ((top & mask) !== 0 && Atomics.compareExchange(state, g, 1, 0) === 1) {
+          if (t[top] !== 0 && Atomics.compareExchange(state, g, 1, 0) === 1) {
             // Looked at again, now that the block is nobody else's: its slab cannot change any more.
             if (pageMap[g >>> 8] === word) {
               t[top] = big ? g : p;
@@ -292,36 +298,36 @@ export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPat
  */
 export function exclusivePoolPath(
   memory: ExclusiveMemory,
-  mask: number,
   c: number,
   s: PoolState,
   slow: PoolSlowPath,
 ): PoolPath {
-  const { m, pages, bits, end } = memory;
+  const { m, pages, bits, inside, signed } = memory;
 
   function alloc(): number {
-    const t = s.top - 1;
+    const t = (s.top - 1) | 0;
     const e = m[t] as number;
     if (e !== 0) {
       s.top = t;
       s.count += 1;
-      const w = bits + (e >>> 9);
+      const w = bits + ((e & inside) >>> 9);
       m[w] = (m[w] as number) | (1 << (e >>> 4));
-      return e >>> 0;
+      return signed ? e : e >>> 0;
     }
     return slow.alloc();
   }
 
   function free(p: number): void {
-    if (typeof p === 'number' && (p & ~15) >>> 0 === p && p < end) {
-      const w = bits + (p >>> 9);
+    if (typeof p === 'number') {
+      const q = signed ? p & inside : (p & inside) >>> 0;
+      const w = bits + (q >>> 9);
       const v = m[w] as number;
-      const b = 1 << (p >>> 4);
+      const b = 1 << (q >>> 4);
       const t = s.top;
-      if ((v & b) !== 0 && m[pages + (p >>> 12)] === c && (t & mask) !== 0) {
+      if (q === p && (v & b) !== 0 && m[pages + (q >>> 12)] === c && m[t] !== 0) {
         m[w] = v ^ b;
-        m[t] = p;
-        s.top = t + 1;
+        m[t] = q;
+        s.top = (t + 1) | 0;
         return;
       }
     }
@@ -338,7 +344,6 @@ export function exclusivePoolPath(
  */
 export function exclusiveBigPoolPath(
   memory: ExclusiveMemory,
-  mask: number,
   c: number,
   s: PoolState,
   slow: PoolSlowPath,
@@ -365,7 +370,7 @@ export function exclusiveBigPoolPath(
       const v = m[w] as number;
       const b = 1 << g;
       const t = s.top;
-      if (g * 16 === p && (v & b) !== 0 && m[pages + (g >>> 8)] === c && (t & mask) !== 0) {
+      if (g * 16 === p && (v & b) !== 0 && m[pages + (g >>> 8)] === c && m[t] !== 0) {
         m[w] = v ^ b;
         m[t] = g;
         s.top = t + 1;
@@ -385,7 +390,6 @@ export function exclusiveBigPoolPath(
  */
 export function sharedPoolPath(
   memory: SharedMemory,
-  mask: number,
   c: number,
   s: PoolState,
   slow: PoolSlowPath,
@@ -413,7 +417,7 @@ export function sharedPoolPath(
       if (
         g * 16 === p &&
         pageMap[g >>> 8] === own &&
-        (top & mask) !== 0 &&
+        t[top] !== 0 &&
         Atomics.compareExchange(state, g, 1, 0) === 1
       ) {
         if (pageMap[g >>> 8] === own) {

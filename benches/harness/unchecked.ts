@@ -11,22 +11,28 @@ import { join } from 'node:path';
 /** Code of the two exclusive hot paths that exists for the check alone, and what stands in its place. */
 const REMOVALS: readonly { readonly pattern: RegExp; readonly by: string }[] = [
   // A pop marks its block live.
-  { pattern: /const w = bits \+ \(e >>> 9\);\s*m\[w\] = m\[w\] \| \(1 << \(e >>> 4\)\);/g, by: '' },
-  // A free looks whether the number is an address of the heap,
-  { pattern: /typeof p === 'number' && \(p & ~15\) >>> 0 === p && p < end/g, by: 'true' },
-  // whether a live block starts there,
   {
-    pattern: /const w = bits \+ \(p >>> 9\);\s*const [sv] = m\[w\];\s*const b = 1 << \(p >>> 4\);/g,
+    pattern:
+      /const w = bits \+ \(\(e & inside\) >>> 9\);\s*m\[w\] = m\[w\] \| \(1 << \(e >>> 4\)\);/g,
     by: '',
   },
-  { pattern: /if \(\(s & b\) !== 0\) \{(?=\s*const c = m\[pages \+ \(p >>> 12\)\])/g, by: '{' },
-  { pattern: /\(v & b\) !== 0 && m\[pages \+ \(p >>> 12\)\] === c && /g, by: '' },
+  // A free looks whether the number is an address of the heap and whether a live block starts there,
+  {
+    pattern:
+      /if \(typeof p === 'number'\) \{\s*const q = signed \? p & inside : \(p & inside\) >>> 0;\s*const w = bits \+ \(q >>> 9\);\s*const [sv] = m\[w\];\s*const b = 1 << \(q >>> 4\);/g,
+    by: '{ const q = p;',
+  },
+  {
+    pattern: /if \(q === p && \(s & b\) !== 0\) \{(?=\s*const c = m\[pages \+ \(q >>> 12\)\])/g,
+    by: '{',
+  },
+  { pattern: /q === p && \(v & b\) !== 0 && m\[pages \+ \(q >>> 12\)\] === c && /g, by: '' },
   // and marks it free.
-  { pattern: /m\[w\] = [sv] \^ b;(?=\s*m\[t\] = p;)/g, by: '' },
+  { pattern: /m\[w\] = [sv] \^ b;(?=\s*m\[t\] = q;)/g, by: '' },
 ];
 
 /** The heap's and the pool's path have each of them, but the two tests of liveness differ. */
-const EXPECTED = [2, 2, 2, 1, 1, 2];
+const EXPECTED = [2, 2, 1, 1, 2];
 
 /**
  * Takes the check out of the built hot path.

@@ -50,10 +50,12 @@ function pairJobs(profile: Profile): Job[] {
     jobs.push(ours('heap', `heap, ${suffix}`, 'one', args, extraRounds));
   }
   for (const path of ['pool', 'heap']) {
+    jobs.push(ours(path, `${path}, passed as an argument`, 'one', ['passed=1'], extraRounds));
     const job = ours(path, `${path}, no external buffers`, 'one', [], extraRounds);
     jobs.push({ ...job, withoutExternalBuffers: true });
   }
   jobs.push(ours('heap', 'heap', 'many', ['sizes=many']));
+  jobs.push(ours('loop alone', 'loop alone', 'one', [], extraRounds));
   for (const peer of C_PEERS) {
     const native = { path: peer, side: 'native', entry: 'B1' } as const;
     jobs.push({
@@ -87,7 +89,7 @@ const pair: Workload = {
   title: 'The pair: allocate, write 4 bytes, free',
   unit: 'ns per pair',
   shows:
-    'The cost of the two calls themselves; always the same warm block. No fragmentation, no cache misses. Buffers and Uint8Arrays are also garbage that someone collects later.',
+    'The cost of the two calls themselves; always the same warm block. No fragmentation, no cache misses. `loop alone` has no allocator in it. Buffers and Uint8Arrays are also garbage that someone collects later.',
   jobs: pairJobs,
   columns: [column('64'), column('16..1024')],
   chart: '64',
@@ -114,7 +116,7 @@ const batches: Workload = {
   title: 'Batches of one size, every int written (glibc-simple)',
   unit: 'ns per block',
   shows:
-    'Whether the cache of free blocks is large enough. Means over 16, 32 and 64 bytes and both orders of freeing. One size at a time: nothing about fragmentation.',
+    'Whether the cache of free blocks is large enough. `loop alone` writes the same ints at addresses that a counter gives. Means over 16, 32 and 64 bytes and both orders of freeing. One size at a time: nothing about fragmentation.',
   jobs: (profile) => {
     const steps = `steps=${profile.quick ? 400_000 : 2_000_000}`;
     const args = [steps, `warm=${Math.min(80, profile.warm)}`];
@@ -127,6 +129,14 @@ const batches: Workload = {
         side: 'js',
         entry,
         args: ['path=heap', 'shared=1', ...args],
+        rounds: 2,
+      },
+      {
+        path: 'loop alone',
+        group: '',
+        side: 'js',
+        entry,
+        args: ['path=loop alone', ...args],
         rounds: 2,
       },
       ...C_PEERS.map((peer): Job => ({

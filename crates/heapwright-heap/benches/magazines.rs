@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Instant};
 
 use heapwright_heap::heap::{
     Attachment, HeapConfig, HeapEngine, Mapping, Stack,
-    geometry::{AT, COUNT, FT, Geometry, OUTBOX, OUTBOX_MAX, S2C, STACK_WORDS},
+    geometry::{AT, COUNT, FT, Geometry, OUTBOX, OUTBOX_MAX, S2C},
 };
 
 fn heap_of(size: usize) -> Attachment {
@@ -84,7 +84,7 @@ impl Fast {
         let class = self.meta.word(self.geometry.page_map + (p >> 12) * 4).cast_unsigned() as usize;
         loop {
             let top = self.get(FT + class);
-            if top & (STACK_WORDS - 1) != 0 {
+            if self.get(top) != 0 {
                 assert!(self.flip(p) != 0, "{p:#x} is not live");
                 self.set(top, p);
                 self.set(FT + class, top + 1);
@@ -139,7 +139,7 @@ fn local(size: usize, count: usize, shuffled: bool) -> (f64, f64) {
         }
         for &p in &blocks {
             let mut top = fast.get(FT + class);
-            if top.is_multiple_of(STACK_WORDS) {
+            if fast.get(top) == 0 {
                 // As long as the alloc stack is empty the two would only trade places.
                 let alloc = fast.get(AT + class);
                 fast.set(alloc, p);

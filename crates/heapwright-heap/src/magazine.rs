@@ -23,16 +23,14 @@ use crate::heap::{
     Mapping,
     geometry::{
         ALIVE, ALLOCS, AREA_BYTES, AT, CLASSES, CLASSES_MAX, COUNT, FT, Geometry, OUTBOX,
-        OUTBOX_MAX, POISON, PT, S2C, S2C_WORDS, SLOT, STACK_WORDS, STACKS, STACKS_PER_CLASS,
+        OUTBOX_MAX, POISON, PT, S2C, S2C_WORDS, SLOT, STACK_BASE, STACK_BLANK, STACK_CAPACITY,
+        STACK_STRIDE, STACKS, STACKS_PER_CLASS,
     },
 };
 
-/// The most entries of a stack.
-pub(crate) const CAPACITY_MAX: usize = STACK_WORDS - 1;
-
 /// What a stack starts with: this many blocks, or bytes worth of them, and at least two.
-const START_BLOCKS: usize = 16;
-const START_BYTES: usize = 4 << 10;
+const START_BLOCKS: usize = 64;
+const START_BYTES: usize = 16 << 10;
 
 /// A stack may hold this many bytes of blocks, or this part of the heap if that is less.
 const LIMIT_BYTES: usize = 64 << 10;
@@ -95,9 +93,9 @@ impl Limits {
         usize::from(self.of(stack)[class].load(Ordering::Relaxed))
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "at most CAPACITY_MAX")]
+    #[expect(clippy::cast_possible_truncation, reason = "at most STACK_CAPACITY")]
     fn set(&self, stack: Stack, class: usize, limit: usize) {
-        debug_assert!(limit <= CAPACITY_MAX);
+        debug_assert!(limit <= STACK_CAPACITY);
         self.of(stack)[class].store(limit as u16, Ordering::Relaxed);
     }
 }
@@ -185,12 +183,20 @@ impl<'a> Magazines<'a> {
     pub(crate) fn reset(&self, class: usize) {
         let limit = self.limit_start(class);
         for (index, stack) in Stack::ALL.into_iter().enumerate() {
-            let base = stack_end(class, index) - limit;
-            self.limits.set(stack, class, limit);
+            let base = stack_base(class, index);
             self.set(base - 1, 0);
+            self.bound(base, 0, limit);
+            self.limits.set(stack, class, limit);
             self.set(stack.tops() + class, word(base));
         }
         self.set(COUNT + class, self.get(AT + class));
+    }
+
+    /// Moves the upper sentinel of the stack at `base` from capacity `old` to `limit`.
+    #[inline]
+    fn bound(&self, base: usize, old: usize, limit: usize) {
+        (base + old..base + limit).for_each(|index| self.set(index, STACK_BLANK));
+        self.set(base + limit, 0);
     }
 
     /// Adds what was popped from the alloc stack of `class` since this was last asked to ALLOCS. To be
@@ -209,7 +215,7 @@ impl<'a> Magazines<'a> {
     fn pops(&self, class: usize) -> usize {
         let pops = self.get(COUNT + class).wrapping_sub(self.get(AT + class));
         // Whatever the words say, no stack has more.
-        usize::try_from(pops).map_or(0, |pops| pops.min(STACK_WORDS))
+        usize::try_from(pops).map_or(0, |pops| pops.min(STACK_CAPACITY))
     }
 
     /// Blocks that JavaScript popped from stacks, as far as it was counted.
@@ -261,7 +267,7 @@ impl<'a> Magazines<'a> {
     /// The most entries that a stack of `class` may have.
     fn limit_max(&self, class: usize) -> usize {
         let bytes = LIMIT_BYTES.min(self.geometry.size / LIMIT_PART);
-        (bytes / self.sizes[class - 1]).clamp(2, CAPACITY_MAX)
+        (bytes / self.sizes[class - 1]).clamp(2, STACK_CAPACITY)
     }
 
     fn limit_start(&self, class: usize) -> usize {
@@ -273,12 +279,11 @@ impl<'a> Magazines<'a> {
     #[inline]
     fn place(&self, stack: Stack, class: usize) -> Result<(usize, usize), Corrupt> {
         let top = self.get(stack.tops() + class).cast_unsigned() as usize;
-        let first = stack_end(class, 0) - STACK_WORDS;
-        // The last word below the top tells which of the stacks it is, also where it is full.
-        let index = top.wrapping_sub(1).wrapping_sub(first) / STACK_WORDS;
+        let index = stack_index(class, top);
         let right = if stack == Stack::Pool { index == 2 } else { index < 2 };
-        let base = stack_end(class, index & 3) - self.limits.get(stack, class);
-        if right && top >= base { Ok((top, base)) } else { Err(Corrupt) }
+        let base = stack_base(class, index & 3);
+        let depth = top.wrapping_sub(base);
+        if right && depth <= self.limits.get(stack, class) { Ok((top, base)) } else { Err(Corrupt) }
     }
 
     /// Entries of a stack.
@@ -297,18 +302,17 @@ impl<'a> Magazines<'a> {
     /// there then. A hint, never an error.
     #[inline]
     pub(crate) fn low_water(&self, class: usize) -> usize {
-        let depth = |top: usize, limit: usize| {
-            let missing = STACK_WORDS - 1 - (top.wrapping_sub(1) & (STACK_WORDS - 1));
-            limit.saturating_sub(missing)
+        let depth = |top: usize, stack: Stack| {
+            let base = stack_base(class, stack_index(class, top) & 3);
+            top.saturating_sub(base).min(self.limits.get(stack, class))
         };
         let top = |tops: usize| self.get(tops + class).cast_unsigned() as usize;
-        let pair = self.limits.get(Stack::Free, class);
         let free_top = top(FT);
         let seen = self.limits.seen[class].swap(free_top, Ordering::Relaxed);
         // On the other stack now: they have traded places, so this one was empty in between.
-        let same = seen.wrapping_sub(1) / STACK_WORDS == free_top.wrapping_sub(1) / STACK_WORDS;
-        let freed = if same { depth(seen.min(free_top), pair) } else { 0 };
-        depth(top(AT), pair) + freed + depth(top(PT), self.limits.get(Stack::Pool, class))
+        let same = stack_index(class, seen) == stack_index(class, free_top);
+        let freed = if same { depth(seen.min(free_top), Stack::Free) } else { 0 };
+        depth(top(AT), Stack::Alloc) + freed + depth(top(PT), Stack::Pool)
     }
 
     /// Blocks and bytes in all stacks, those of the pools as JavaScript last wrote them.
@@ -348,11 +352,8 @@ impl<'a> Magazines<'a> {
             return Ok(top - base);
         }
         let old = self.limits.get(stack, class);
-        let end = base + old;
-        let mut limit = old;
-        if stack == Stack::Pool {
-            limit = self.grow(stack, class, old);
-        } else {
+        let mut other = None;
+        if stack != Stack::Pool {
             let (free_top, free_base) = self.place(Stack::Free, class)?;
             if free_base == base {
                 return Err(Corrupt);
@@ -361,13 +362,14 @@ impl<'a> Magazines<'a> {
                 self.trade(class, top, free_top);
                 return Ok(free_top - free_base);
             }
-            limit = self.grow(stack, class, limit);
-            let free_base = free_base + old - limit;
-            self.set(free_base - 1, 0);
-            self.set(FT + class, word(free_base));
+            other = Some(free_base);
         }
-        let base = end - limit;
-        self.set(base - 1, 0);
+        let limit = self.grow(stack, class, old);
+        if limit != old {
+            // Both stacks of a pair: they are empty, and trade places.
+            [Some(base), other].into_iter().flatten().for_each(|base| self.bound(base, old, limit));
+        }
+        let end = base + limit;
         let mut filler = Filler { magazines: *self, next: end, base };
         take(limit, &mut filler);
         let next = filler.next;
@@ -450,9 +452,9 @@ impl<'a> Magazines<'a> {
     /// Appends the blocks of `count` words from `first` to `out`.
     #[inline]
     fn read(&self, first: usize, count: usize, out: &mut Vec<usize>) {
-        let mut words = [0; STACK_WORDS];
-        for start in (0..count).step_by(STACK_WORDS) {
-            let words = &mut words[..(count - start).min(STACK_WORDS)];
+        let mut words = [0; STACK_STRIDE];
+        for start in (0..count).step_by(STACK_STRIDE) {
+            let words = &mut words[..(count - start).min(STACK_STRIDE)];
             self.memory.read_words(self.area + (first + start) * 4, words);
             out.extend(words.iter().map(|&entry| self.geometry.block_of(entry)));
         }
@@ -501,10 +503,16 @@ impl<'a> Magazines<'a> {
     }
 }
 
-/// The word just above stack `index` of `class`.
+/// The first entry of stack `index` of `class`.
 #[inline]
-const fn stack_end(class: usize, index: usize) -> usize {
-    STACKS + (class * STACKS_PER_CLASS + index + 1) * STACK_WORDS
+const fn stack_base(class: usize, index: usize) -> usize {
+    STACKS + (class * STACKS_PER_CLASS + index) * STACK_STRIDE + STACK_BASE
+}
+
+/// Which stack of `class` a top is of; three or more for none.
+#[inline]
+const fn stack_index(class: usize, top: usize) -> usize {
+    top.wrapping_sub(stack_base(class, 0)) / STACK_STRIDE
 }
 
 #[inline]

@@ -46,7 +46,6 @@ pub(crate) const LAYOUT: &[(&str, f64)] = &[
     ("HEAP_AREA_BYTES", layout::AREA_BYTES as f64),
     ("HEAP_ALLOCS", layout::ALLOCS as f64),
     ("HEAP_AT", layout::AT as f64),
-    ("HEAP_CAP", layout::STACK_WORDS as f64),
     ("HEAP_CLASSES_MAX", layout::CLASSES_MAX as f64),
     ("HEAP_COUNT", layout::COUNT as f64),
     ("HEAP_FT", layout::FT as f64),

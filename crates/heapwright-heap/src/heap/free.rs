@@ -27,7 +27,7 @@ impl Attachment {
         engine.class(class)?;
         engine.mark_used(self.slot(), class);
         engine.high_water(self.slot());
-        let mut blocks = Vec::with_capacity(crate::magazine::CAPACITY_MAX);
+        let mut blocks = Vec::with_capacity(super::geometry::STACK_CAPACITY);
         let flushed = self.magazines().flush(stack, class, false, &mut blocks);
         flushed.map_err(|corrupt| self.corrupt(corrupt))?;
         self.give_cached(class, &blocks)

@@ -20,14 +20,16 @@
 //! 3584  AT[class]   3712  FT[class]   top of the alloc stack, of the free stack: absolute word indices
 //! 3840  PT[class]                     top of the pool stack, when JavaScript has written it there
 //! 3968  COUNT[class]                  what AT[class] was when ALLOCS last counted the class
-//! 4096  stacks: three of 512 words for each class number from 0
-//! 204800  OUTBOX: count, then blocks of other threads that this one has freed
+//! 4096  stacks: three of 528 words for each class number from 0
+//! 208896  OUTBOX: count, then blocks of other threads that this one has freed
 //! ```
 //!
 //! A **class number** is the index of a size class plus 1; 0 is no class, [`CLASS_LARGE`] a run of pages.
-//! A stack of logical capacity `L` occupies its last `L` words, and the word below them is 0: a top `t` is
-//! "empty" where word `t - 1` is 0, and "full" where `t` is a multiple of [`STACK_WORDS`]. Class numbers 0
-//! and [`CLASS_LARGE`] are empty and full for ever, so that JavaScript falls into the slow path by itself.
+//! The word below a stack's first and the word above its last are 0, and no word between them ever is: a
+//! top `t` is "empty" where word `t - 1` is 0, and "full" where word `t` is 0. Class numbers 0 and
+//! [`CLASS_LARGE`] are empty and full for ever, so that JavaScript falls into the slow path by itself.
+//! [`STACK_STRIDE`] is an odd number of cache lines, so that the bases of the stacks, where those of a
+//! program with few live blocks are used, do not share a few sets of a first-level cache.
 
 use heapwright_core::align_up;
 use heapwright_region::page_size;
@@ -79,15 +81,21 @@ pub const COUNT: usize = 3968;
 /// Words for each class number of these tables.
 pub const CLASSES_MAX: usize = 128;
 /// A top that is empty and full at once, for an area that is no longer to be used.
-pub const POISON: usize = STACK_WORDS;
+pub const POISON: usize = 512;
 /// Word: where the stacks begin.
 pub const STACKS: usize = 4096;
-/// Words of a stack, the sentinel included.
-pub const STACK_WORDS: usize = 512;
+/// The most entries of a stack.
+pub const STACK_CAPACITY: usize = 511;
+/// Words from a stack to the next.
+pub const STACK_STRIDE: usize = 528;
+/// Words from the place of a stack to its first entry: a cache line, whose last word is the lower sentinel.
+pub const STACK_BASE: usize = 16;
+/// What stands in a word of a stack that no entry was in yet: anything but 0.
+pub const STACK_BLANK: i32 = 1;
 /// Stacks of a class.
 pub const STACKS_PER_CLASS: usize = 3;
 /// Word: blocks in the outbox; they follow.
-pub const OUTBOX: usize = 204_800;
+pub const OUTBOX: usize = 208_896;
 /// Blocks that the outbox holds.
 pub const OUTBOX_MAX: usize = 4095;
 /// The class number of a run of pages.
@@ -108,10 +116,11 @@ const _: () = assert!(AT + CLASSES_MAX <= FT);
 const _: () = assert!(FT + CLASSES_MAX <= PT);
 const _: () = assert!(PT + CLASSES_MAX <= COUNT);
 const _: () = assert!(COUNT + CLASSES_MAX <= STACKS);
-const _: () = assert!(POISON.is_multiple_of(STACK_WORDS));
+// Both words that a poisoned top looks at are 0 for ever.
 const _: () = assert!(POISON - 1 > ALLOCS + 1 && POISON < S2C);
-const _: () = assert!(STACKS.is_multiple_of(STACK_WORDS));
-const _: () = assert!(STACKS + CLASS_LARGE * STACKS_PER_CLASS * STACK_WORDS <= OUTBOX);
+const _: () = assert!(STACK_BASE + STACK_CAPACITY < STACK_STRIDE);
+const _: () = assert!((STACK_STRIDE / 16) % 2 == 1 && STACK_STRIDE.is_multiple_of(16));
+const _: () = assert!(STACKS + CLASSES_MAX * STACKS_PER_CLASS * STACK_STRIDE <= OUTBOX);
 const _: () = assert!((OUTBOX + 1 + OUTBOX_MAX) * 4 <= AREA_BYTES);
 const _: () = assert!(AREA_BYTES.is_multiple_of(64 << 10));
 const _: () = assert!(THREADS_MAX < 1 << (31 - OWNER_SHIFT));
@@ -125,7 +134,8 @@ pub struct Geometry {
     pub max_threads: usize,
     /// Bytes of metadata.
     pub meta_size: usize,
-    /// Offset of the page map.
+    /// Offset of the page map. It and the state bits span the next power of two of `size`: an address
+    /// that is masked to that needs no other check before it is looked up.
     pub page_map: usize,
     /// Offset of the state bits.
     pub state_bits: usize,
@@ -155,8 +165,9 @@ impl Geometry {
         let round = |length| align_up(length, page_size()).ok_or(HeapError::InvalidParam);
         let size = align_up(size, SIZE_UNIT).ok_or(HeapError::InvalidParam)?;
         let page_map = AREA_BYTES;
-        let state_bits = page_map + round(size / PAGE_BYTES * 4)?;
-        let state_bytes = state_bits + round(size / GRANULE_BYTES / 8)?;
+        let span = size.next_power_of_two();
+        let state_bits = page_map + round(span / PAGE_BYTES * 4)?;
+        let state_bytes = state_bits + round(span / GRANULE_BYTES / 8)?;
         let areas = state_bytes + round(size / GRANULE_BYTES)?;
         let meta_size = areas + max_threads * AREA_BYTES;
         Ok(Self { size, max_threads, meta_size, page_map, state_bits, state_bytes, areas })

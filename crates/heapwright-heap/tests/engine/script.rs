@@ -10,7 +10,7 @@ use heapwright_heap::heap::{
     Attachment, HeapError, Stack,
     geometry::{
         ALIVE, ALLOCS, AT, CLASS_LARGE, COUNT, FT, GRANULE_BYTES, Geometry, OUTBOX, OUTBOX_MAX,
-        OWNER_SHIFT, PAGE_BYTES, PT, S2C, STACK_WORDS, STATE_DEAD, STATE_LIVE, STATE_OUTBOX,
+        OWNER_SHIFT, PAGE_BYTES, PT, S2C, STATE_DEAD, STATE_LIVE, STATE_OUTBOX,
     },
 };
 
@@ -142,8 +142,8 @@ impl Script {
         self.at(top - 1) == 0
     }
 
-    fn is_full(top: usize) -> bool {
-        top.is_multiple_of(STACK_WORDS)
+    fn is_full(&self, top: usize) -> bool {
+        self.at(top) == 0
     }
 
     pub(crate) fn alloc(&self, size: usize) -> Run<usize> {
@@ -216,7 +216,7 @@ impl Script {
 
     fn free_exclusive(&self, p: usize) -> Run {
         let class = self.page_word(p);
-        if Self::is_full(self.at(FT + class)) {
+        if self.is_full(self.at(FT + class)) {
             if class == 0 || class == CLASS_LARGE {
                 self.step()?;
                 return Ok(self.heap.free(p)?);
@@ -242,7 +242,7 @@ impl Script {
             return Ok(self.heap.free(p)?);
         }
         if owner == self.heap.slot() {
-            if Self::is_full(self.at(FT + class)) {
+            if self.is_full(self.at(FT + class)) {
                 self.make_room(class)?;
             }
             self.step()?;
@@ -291,7 +291,7 @@ impl Script {
         if !self.is_live(p) || self.page_word(p) != class {
             return Err(HeapError::NotAllocated.into());
         }
-        if Self::is_full(self.at(PT + class)) {
+        if self.is_full(self.at(PT + class)) {
             self.step()?;
             self.heap.flush(Stack::Pool, class)?;
         }
