@@ -4,10 +4,12 @@
  * Workers import the built package, as a user's do.
  */
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Heap, MiB } from '../index.ts';
 import { root } from './support/child.ts';
+import { duel } from './support/duel.mjs';
 import { Random, rounds, seedOf } from './support/random.ts';
 
 const entry = `file://${root}dist/index.js`;
@@ -129,6 +131,30 @@ describe('Heap on several threads', () => {
       expect(results.reduce((sum, r) => sum + r.freed, 0)).toBe(5000);
       expect(results.reduce((sum, r) => sum + r.refused, 0)).toBe(10_000);
       expect(heap.check()).toBe(0);
+    }
+  });
+
+  it('gives one of two racing frees the success where the other thread is the first to free in a page', async () => {
+    for (let round = 0; round < rounds(4, 100); round += 1) {
+      const heap = heapOf(MiB(64));
+      // As the owner frees by plain stores until another thread comes: a block of each of many fresh pages.
+      const pages = new Map<number, number>();
+      for (let i = 0; i < 12_000; i += 1) {
+        const p = heap.alloc(16 + ((i % 40) + 1) * 24);
+        if (!pages.has(p >>> 12)) pages.set(p >>> 12, p);
+      }
+      const ps = [...pages.values()];
+      const blocks = heap.stats().blocks;
+      const gate = new SharedArrayBuffer(8);
+      const theirs = run<number[]>(heap, { name: 'duel', ps, gate, me: 1 });
+      const flags = new Int32Array(gate);
+      while (Atomics.load(flags, 1) === 0) await sleep(1);
+      const mine: number[] = duel(heap, ps, flags, 0);
+      const both = (await theirs).map((won, i) => won + (mine[i] as number));
+      expect(both).toEqual(ps.map(() => 1));
+      expect(heap.stats().blocks).toBe(blocks - ps.length);
+      expect(heap.check()).toBe(blocks - ps.length);
+      heap.close();
     }
   });
 

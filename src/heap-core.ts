@@ -251,9 +251,9 @@ export class HeapCore implements HeapEngine, SlowPath {
     const { pageMap, end, me } = this.#shared as SharedMemory;
     if (p % GRANULE !== 0 || p >= end) return 0;
     const word = pageMap[Math.floor(p / PAGE)] as number;
-    const c = word & 255;
+    const c = word & AREA.classMask;
     if (c === 0 || c >= AREA.large) return 0;
-    return word >>> 8 === me ? c : -1;
+    return word >>> AREA.ownerShift === me ? c : -1;
   }
 
   /** Makes sure that the free stack of a class is not full. */
@@ -415,7 +415,7 @@ export class HeapCore implements HeapEngine, SlowPath {
       const factory = this.#exclusive.big ? exclusiveBigPoolPath : exclusivePoolPath;
       return specialize(factory)(this.#exclusive, c, state, slow);
     }
-    return specialize(sharedPoolPath)(this.#shared as SharedMemory, c, state, slow);
+    return specialize(sharedPoolPath)(this.#shared as SharedMemory, AREA, c, state, slow);
   }
 
   #poolAlloc(c: number, state: PoolState): number {

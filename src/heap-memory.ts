@@ -14,10 +14,14 @@
 import {
   HEAP_AREA_BYTES,
   HEAP_AT,
+  HEAP_CLASS_MASK,
   HEAP_FT,
+  HEAP_HAZARD,
   HEAP_LARGE,
+  HEAP_MODE_PUBLIC,
   HEAP_OUTBOX,
   HEAP_OUTBOX_MAX,
+  HEAP_OWNER_SHIFT,
   HEAP_S2C,
   HEAP_SMALL_MAX,
 } from '../native/layout.ts';
@@ -34,6 +38,10 @@ export const AREA: AreaLayout = {
   outbox: HEAP_OUTBOX,
   outboxMax: HEAP_OUTBOX_MAX,
   large: HEAP_LARGE,
+  hazard: HEAP_HAZARD,
+  classMask: HEAP_CLASS_MASK,
+  isPublic: HEAP_MODE_PUBLIC,
+  ownerShift: HEAP_OWNER_SHIFT,
 };
 
 /** Every block is a multiple of this. */

@@ -3,8 +3,8 @@
  *
  * ```text
  * thread area   [control words | size → class | tops | stacks …]        one Int32Array, constant offsets
- * page map      one word per 4 KiB page: class number | owner << 8       small, stays in cache
- * live state    exclusive: a bit per 16 B granule      shared: a byte per granule, changed by atomics
+ * page map      one word per 4 KiB page: class, mode, owner              small, stays in cache
+ * live state    exclusive: a bit per 16 B granule      shared: a byte per granule, by atomics where need be
  *
  * class c       alloc stack  0 p p p p .   ← alloc pops         free stack  0 p p . . .   ← free pushes
  *                                      ╰──────── trade places when one is empty ────────╯
@@ -42,6 +42,14 @@ export interface AreaLayout {
   readonly outboxMax: number;
   /** The class number of page runs. */
   readonly large: number;
+  /** Names the granule whose state this thread may be changing by a plain store; else 0. */
+  readonly hazard: number;
+  /** The class number in a word of the page map. */
+  readonly classMask: number;
+  /** In a word of the page map: states on this page change by atomics only. */
+  readonly isPublic: number;
+  /** From this bit on, a word of the page map names the slab's owner. */
+  readonly ownerShift: number;
 }
 
 /** What a fast path falls back on: everything that is not an ordinary hit. */
@@ -221,15 +229,21 @@ export function exclusiveBigPath(
 /**
  * The hot path of one thread of a shared heap.
  *
- * A block belongs to the one thread whose compare-exchange takes its state away from live (1); nobody
- * else touches it then, and its slab cannot go away. A block of this thread's own becomes free (0) and
- * goes on its stack; another's becomes claimed (2) and waits in the outbox for Rust.
+ * On a private page only the owner of the slab changes states, by plain stores; `hazard` tells a thread that
+ * is about to end that which granule is on its way (`publish.rs` has the protocol; the order of the two
+ * stores and of what stands between them is part of it). On a public page a block belongs to the one thread
+ * whose compare-exchange takes its state away from live (1). A block of this thread's own becomes free (0)
+ * and goes on its stack; another's becomes claimed (2) and waits in the outbox for Rust.
  *
  * Refers to nothing outside itself, so that {@link specialize} can make copies of it.
  */
 export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPath): HeapPath {
   const { t, pageMap, state, end, big, me } = memory;
-  const { s2c, at, ft, smallMax, outbox, outboxMax, large } = area;
+  const { s2c, at, ft, smallMax, outbox, outboxMax, hazard } = area;
+  const { classMask, isPublic, ownerShift } = area;
+  // What a word of a page of this thread's own says beside the class.
+  const mine = me << ownerShift;
+  const mineInPublic = mine | isPublic;
   // Of this attachment: another thread may get the same area later, under another number.
   const alive = (t[0] as number) || -1; // Never that of a heap that was destroyed meanwhile.
 
@@ -257,35 +271,51 @@ export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPat
     if (typeof p === 'number' && p >= 0 && p < end && t[0] === alive) {
       const g = big ? (p / 16) >>> 0 : p >>> 4;
       if (g * 16 === p) {
+        t[hazard] = g;
         const word = pageMap[g >>> 8] as number;
-        const c = word & 255;
-        if (word >>> 8 === me) {
+        const c = word & classMask;
+        if (word - c === mine && state[g] === 1) {
           const top = t[ft + c] as number;
-          if (t[top] !== 0 && Atomics.compareExchange(state, g, 1, 0) === 1) {
-            // Looked at again, now that the block is nobody else's: its slab cannot change any more.
-            if (pageMap[g >>> 8] === word) {
-              t[top] = big ? g : p;
-              t[ft + c] = top + 1;
-              return;
-            }
-            Atomics.store(state, g, 1);
-          }
-        } else if (c !== 0 && c < large) {
-          const n = t[outbox] as number;
-          if (n < outboxMax) {
-            // The entry first: a block that is claimed is always in somebody's outbox.
-            t[outbox + 1 + n] = big ? g : p;
-            t[outbox] = n + 1;
-            if (Atomics.compareExchange(state, g, 1, 2) === 1) {
-              if (pageMap[g >>> 8] === word) return;
-              Atomics.store(state, g, 1);
-            }
-            t[outbox] = n;
+          if (t[top] !== 0) {
+            state[g] = 0;
+            t[top] = big ? g : p;
+            t[ft + c] = top + 1;
+            t[hazard] = 0;
+            return;
           }
         }
+        t[hazard] = 0;
+        if ((word & isPublic) !== 0 && freePublic(g, word, c)) return;
       }
     }
     slow.free(p);
+  }
+
+  function freePublic(g: number, word: number, c: number): boolean {
+    if (word - c === mineInPublic) {
+      const top = t[ft + c] as number;
+      if (t[top] === 0 || Atomics.compareExchange(state, g, 1, 0) !== 1) return false;
+      // Looked at again, now that the block is nobody else's: its slab cannot change any more.
+      if (pageMap[g >>> 8] === word) {
+        t[top] = big ? g : g * 16;
+        t[ft + c] = top + 1;
+        return true;
+      }
+      Atomics.store(state, g, 1);
+      return false;
+    }
+    const n = t[outbox] as number;
+    if (n >= outboxMax) return false;
+    // The entry first: a block that is claimed is always in somebody's outbox.
+    t[outbox + 1 + n] = big ? g : g * 16;
+    t[outbox] = n + 1;
+    if (Atomics.compareExchange(state, g, 1, 2) === 1) {
+      if (pageMap[g >>> 8] === word && state[g] === 2) return true;
+      // Another slab since, and its owner may have freed the block by a plain store.
+      Atomics.compareExchange(state, g, 2, 1);
+    }
+    t[outbox] = n;
+    return false;
   }
 
   return { alloc, free };
@@ -390,12 +420,15 @@ export function exclusiveBigPoolPath(
  */
 export function sharedPoolPath(
   memory: SharedMemory,
+  area: AreaLayout,
   c: number,
   s: PoolState,
   slow: PoolSlowPath,
 ): PoolPath {
   const { t, pageMap, state, end, big, me } = memory;
-  const own = c | (me << 8);
+  const { hazard, isPublic, ownerShift } = area;
+  const own = c | (me << ownerShift);
+  const ownInPublic = own | isPublic;
   const alive = (t[0] as number) || -1; // Never that of a heap that was destroyed meanwhile.
 
   function alloc(): number {
@@ -414,18 +447,25 @@ export function sharedPoolPath(
     if (typeof p === 'number' && p >= 0 && p < end && t[0] === alive) {
       const g = big ? (p / 16) >>> 0 : p >>> 4;
       const top = s.top;
-      if (
-        g * 16 === p &&
-        pageMap[g >>> 8] === own &&
-        t[top] !== 0 &&
-        Atomics.compareExchange(state, g, 1, 0) === 1
-      ) {
-        if (pageMap[g >>> 8] === own) {
+      if (g * 16 === p && t[top] !== 0) {
+        t[hazard] = g;
+        const word = pageMap[g >>> 8] as number;
+        if (word === own && state[g] === 1) {
+          state[g] = 0;
           t[top] = big ? g : p;
           s.top = top + 1;
+          t[hazard] = 0;
           return;
         }
-        Atomics.store(state, g, 1);
+        t[hazard] = 0;
+        if (word === ownInPublic && Atomics.compareExchange(state, g, 1, 0) === 1) {
+          if (pageMap[g >>> 8] === word) {
+            t[top] = big ? g : p;
+            s.top = top + 1;
+            return;
+          }
+          Atomics.store(state, g, 1);
+        }
       }
     }
     slow.free(p);

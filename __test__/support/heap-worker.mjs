@@ -4,6 +4,7 @@
  * No top-level await: Node 20 aborts when a worker is terminated inside a module that has one.
  */
 import { parentPort, workerData } from 'node:worker_threads';
+import { duel } from './duel.mjs';
 
 const { entry, handle, job } = workerData;
 
@@ -91,6 +92,11 @@ const jobs = {
     Atomics.add(flag, 0, 1);
     while (Atomics.load(flag, 0) < parties);
     return jobs.freeAll(heap, { ps });
+  },
+
+  /** Frees block after block side by side with another thread; says which frees were its own. */
+  duel(heap, { ps, gate, me }) {
+    return duel(heap, ps, new Int32Array(gate), me);
   },
 
   /** Allocates for ever, to be terminated at a random moment. */

@@ -23,6 +23,7 @@
 //! `lock` beside `reserve` in [`os::Os`], a constructor beside [`Region::reserve_placed`], and the
 //! truncation handler in a module of its own; nothing else of this crate changes.
 
+mod barrier;
 mod error;
 pub mod os;
 mod pin;
@@ -30,6 +31,7 @@ mod region;
 #[cfg(test)]
 mod tests;
 
+pub use barrier::process_barrier;
 pub use error::RegionError;
 pub use pin::pin_library;
 pub use region::{Access, Advice, Placement, Region, page_size, resident_bytes};

@@ -72,7 +72,7 @@ impl Attachment {
             return Err((self.no_memory(size_of_val(blocks)), None));
         }
         let _members = engine.is_shared().then(|| engine.read_members());
-        let claim = |&p: &usize| engine.is_place(p) && engine.state.claim(&engine.meta, p);
+        let claim = |&p: &usize| engine.is_place(p) && engine.claim(p, self.slot());
         if let Some(bad) = blocks.iter().position(|p| !claim(p)) {
             // Those before it were live, and are ours alone until they are live again.
             blocks[..bad].iter().for_each(|&p| engine.state.set_live(&engine.meta, p));

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 
 use super::{
     Attachment, HeapEngine, HeapResult,
-    geometry::{OWNER_SHIFT, PAGE_BYTES, STATE_DEAD, STATE_LIVE, STATE_OUTBOX},
+    geometry::{MODE_MASK, MODE_PUBLIC, PAGE_BYTES, STATE_DEAD, STATE_LIVE, STATE_OUTBOX},
     lock,
     page_map::{LARGE_WORD, PageMap},
+    publish::{class_of, owner_of},
 };
 use crate::magazine::Stack;
 
@@ -173,8 +174,11 @@ impl HeapEngine {
                 None => 0,
             };
             used += slab.map_or_else(|| large.get(&p).copied().unwrap_or(0), |_| 1);
-            if word != expected {
-                let (class, owner) = (word & ((1 << OWNER_SHIFT) - 1), word >> OWNER_SHIFT);
+            // Nobody is about to make a page public now, and only pages of slabs in shared heaps are.
+            let public = slab.is_some() && self.is_shared() && word & MODE_MASK == MODE_PUBLIC;
+            let mode = if public { MODE_PUBLIC } else { 0 };
+            if word != expected | mode {
+                let (class, owner) = (class_of(word), owner_of(word));
                 damage = Err(format!("the page map says class {class} of {owner} at {p:#x}"));
             }
         });

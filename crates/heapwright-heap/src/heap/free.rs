@@ -87,7 +87,7 @@ impl Attachment {
     /// Frees one block; the caller holds the members' lock where the heap is shared.
     pub(super) fn free_one(&self, p: usize) -> HeapResult {
         let engine = &*self.engine;
-        if !engine.is_place(p) || !engine.state.claim(&engine.meta, p) {
+        if !engine.is_place(p) || !engine.claim(p, self.slot()) {
             return Err(HeapError::NotAllocated);
         }
         self.give_back(p)

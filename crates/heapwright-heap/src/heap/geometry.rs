@@ -15,6 +15,7 @@
 //!
 //! ```text
 //! 0 ALIVE · 1 SLOT · 2 CLASSES        control words
+//! 3     HAZARD                        granule that this thread frees by plain stores just now, else 0
 //! 8     ALLOCS                        pops of JavaScript counted so far, as a double
 //! 1024  S2C[ceil(size / 16)]          class number of a size, 1 … classes
 //! 3584  AT[class]   3712  FT[class]   top of the alloc stack, of the free stack: absolute word indices
@@ -64,6 +65,8 @@ pub const ALIVE: usize = 0;
 pub const SLOT: usize = 1;
 /// Word: how many classes there are.
 pub const CLASSES: usize = 2;
+/// Word: the granule whose state this thread may be changing by a plain store, in this very moment; else 0.
+pub const HAZARD: usize = 3;
 /// Two words: a double, the pops of JavaScript that were counted.
 pub const ALLOCS: usize = 8;
 /// Words: class number of a size in granules.
@@ -100,8 +103,17 @@ pub const OUTBOX: usize = 208_896;
 pub const OUTBOX_MAX: usize = 4095;
 /// The class number of a run of pages.
 pub const CLASS_LARGE: usize = 127;
+/// The class number in a page map word.
+pub const CLASS_MASK: i32 = 0x7f;
+/// In a page map word of a shared heap: a thread that does not own the slab waits for its owner to see that
+/// plain stores end here (`publish.rs`).
+pub const MODE_CLOSING: i32 = 1 << 7;
+/// In a page map word of a shared heap: states on this page change by atomics only.
+pub const MODE_PUBLIC: i32 = 2 << 7;
+/// Both bits of the mode; neither is set on a private page, whose owner frees by plain stores.
+pub const MODE_MASK: i32 = 3 << 7;
 /// The owner's slot in a page map word starts at this bit.
-pub const OWNER_SHIFT: usize = 8;
+pub const OWNER_SHIFT: usize = 9;
 
 /// State of a block, shared mode: not live.
 pub const STATE_DEAD: u8 = 0;
@@ -111,7 +123,8 @@ pub const STATE_LIVE: u8 = 1;
 pub const STATE_OUTBOX: u8 = 2;
 
 const _: () = assert!(S2C + S2C_WORDS <= AT);
-const _: () = assert!(CLASS_LARGE < CLASSES_MAX);
+const _: () = assert!(CLASS_LARGE < CLASSES_MAX && CLASS_LARGE <= CLASS_MASK as usize);
+const _: () = assert!(HAZARD < ALLOCS);
 const _: () = assert!(AT + CLASSES_MAX <= FT);
 const _: () = assert!(FT + CLASSES_MAX <= PT);
 const _: () = assert!(PT + CLASSES_MAX <= COUNT);

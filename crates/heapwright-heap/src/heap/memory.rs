@@ -122,6 +122,13 @@ impl Mapping {
         self.word_at(offset).store(value, Ordering::Relaxed);
     }
 
+    /// Turns the word at byte `offset`, a multiple of 4, from `from` into `to`; `false` where it is another.
+    #[inline]
+    pub fn exchange_word(&self, offset: usize, from: i32, to: i32) -> bool {
+        let word = self.word_at(offset);
+        word.compare_exchange(from, to, Ordering::SeqCst, Ordering::Acquire).is_ok()
+    }
+
     /// The byte at `offset`.
     #[inline]
     pub fn byte(&self, offset: usize) -> u8 {

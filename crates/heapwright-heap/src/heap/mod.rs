@@ -36,6 +36,7 @@ pub mod geometry;
 mod look;
 mod memory;
 mod page_map;
+mod publish;
 mod realloc;
 mod recover;
 mod state;
@@ -180,6 +181,8 @@ pub struct HeapEngine {
     large: Mutex<BTreeMap<usize, usize>>,
     threads: Box<[Thread]>,
     members: RwLock<Members>,
+    /// Held while a page becomes public.
+    publishing: Mutex<()>,
     /// Areas opened so far, plus 1: the next one's number.
     attachments: AtomicU32,
     counters: Counters,
@@ -246,6 +249,7 @@ impl HeapEngine {
             large: Mutex::new(BTreeMap::new()),
             threads: (0..geometry.max_threads).map(|_| Thread::default()).collect(),
             members: RwLock::new(Members::default()),
+            publishing: Mutex::new(()),
             attachments: AtomicU32::new(1),
             counters: Counters::default(),
             dead: AtomicBool::new(false),

@@ -1,6 +1,7 @@
 //! The page map: what block class a page holds, for JavaScript's eyes, and which pages were ever used.
 //!
-//! The word of a page of a slab is the class number and, from bit 8, the slot of the slab's owner. The
+//! The word of a page of a slab is the class number, the mode of the page (`publish.rs`) and the slot of the
+//! slab's owner. The
 //! word of the first page of a live run is [`CLASS_LARGE`]. Every other word is 0: no block starts there
 //! that JavaScript may free by itself. The engine tells of its slabs through [`SlabObserver`].
 //!
@@ -17,7 +18,9 @@ use std::{
 use heapwright_two_level::{CpuId, SizeClass, SlabObserver};
 
 use crate::heap::{
-    geometry::{CLASS_LARGE, Geometry, OWNER_SHIFT, PAGE_BYTES, PAGE_SHIFT},
+    geometry::{
+        CLASS_LARGE, CLASS_MASK, Geometry, MODE_PUBLIC, OWNER_SHIFT, PAGE_BYTES, PAGE_SHIFT,
+    },
     memory::Mapping,
 };
 
@@ -31,6 +34,8 @@ pub(super) struct PageMap {
     memory: Arc<Mapping>,
     offset: usize,
     touched: Box<[AtomicU64]>,
+    /// By owner, a bit for each class number: new pages are public.
+    public: Box<[[AtomicU64; 2]]>,
 }
 
 impl PageMap {
@@ -41,6 +46,7 @@ impl PageMap {
             memory,
             offset: geometry.page_map,
             touched: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            public: (0..geometry.max_threads).map(|_| Default::default()).collect(),
         }
     }
 
@@ -48,6 +54,29 @@ impl PageMap {
     #[inline]
     pub(super) fn word(&self, p: usize) -> i32 {
         self.memory.word(self.offset + (p >> PAGE_SHIFT) * 4)
+    }
+
+    /// Turns the word of the page of `p` from `from` into `to`; `false` where it is another.
+    pub(super) fn exchange(&self, p: usize, from: i32, to: i32) -> bool {
+        self.memory.exchange_word(self.offset + (p >> PAGE_SHIFT) * 4, from, to)
+    }
+
+    /// Slabs of `class` that `owner` makes from now on have public pages.
+    pub(super) fn share_class(&self, class: usize, owner: usize) {
+        self.public[owner][class / 64].fetch_or(1 << (class % 64), Ordering::Relaxed);
+    }
+
+    /// Makes the pages of all slabs public, now and in future. For one thread, before there is another.
+    pub(super) fn share_all(&self) {
+        for classes in self.public.iter().flatten() {
+            classes.store(u64::MAX, Ordering::Relaxed);
+        }
+        self.for_each_touched(|p| {
+            let word = self.word(p);
+            if word != 0 && word != LARGE_WORD {
+                self.set(p, word | MODE_PUBLIC);
+            }
+        });
     }
 
     fn set(&self, p: usize, word: i32) {
@@ -138,7 +167,12 @@ impl PageMap {
 impl SlabObserver for PageMap {
     fn slab_added(&self, base: usize, pages: usize, class: SizeClass, owner: CpuId) {
         self.touch(base, pages);
-        let word = Self::slab_word(class, owner);
+        let mut word = Self::slab_word(class, owner);
+        let number = usize::from(class.0) + 1;
+        let public = self.public[owner.index()][number / 64].load(Ordering::Relaxed);
+        if public & (1 << (number % 64)) != 0 {
+            word |= MODE_PUBLIC;
+        }
         (0..pages).for_each(|page| self.set(base + page * PAGE_BYTES, word));
     }
 
@@ -149,8 +183,9 @@ impl SlabObserver for PageMap {
     fn owner_changed(&self, base: usize, pages: usize, owner: CpuId) {
         for page in 0..pages {
             let p = base + page * PAGE_BYTES;
-            let class = self.word(p) & ((1 << OWNER_SHIFT) - 1);
-            self.set(p, class | (i32::from(owner.0) << OWNER_SHIFT));
+            let class = self.word(p) & CLASS_MASK;
+            // Threads that saw the page public may be about to change a state on it.
+            self.set(p, class | MODE_PUBLIC | (i32::from(owner.0) << OWNER_SHIFT));
         }
     }
 }

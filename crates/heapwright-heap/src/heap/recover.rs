@@ -16,6 +16,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
+use heapwright_region::process_barrier;
 use heapwright_two_level::CpuId;
 
 use super::{
@@ -180,6 +181,9 @@ impl Attachment {
             engine.state.copy_to_byte(&engine.meta, p);
         }
         engine.state.share();
+        if !process_barrier() {
+            engine.pages.share_all();
+        }
         // The area of a shared heap's slot, from now on; whoever still has the old one finds nothing.
         engine.open_area(self.slot());
         self.magazines().set_allocs(old.allocs());

@@ -119,6 +119,16 @@ impl StateMap {
         state & mask != 0
     }
 
+    /// Turns `p` from live to "in an outbox"; `false` where it is not live.
+    pub(super) fn claim_for_outbox(&self, memory: &Mapping, p: usize) -> bool {
+        memory.exchange_byte(self.bytes + (p >> GRANULE_SHIFT), STATE_LIVE, STATE_OUTBOX)
+    }
+
+    /// Undoes [`claim_for_outbox`](Self::claim_for_outbox); `false` where the owner has freed the block.
+    pub(super) fn give_up_outbox(&self, memory: &Mapping, p: usize) -> bool {
+        memory.exchange_byte(self.bytes + (p >> GRANULE_SHIFT), STATE_OUTBOX, STATE_LIVE)
+    }
+
     /// Turns `p` from "in an outbox" to dead; `false` where it is in none. Of several callers one wins.
     pub(super) fn claim_from_outbox(&self, memory: &Mapping, p: usize) -> bool {
         memory.exchange_byte(self.bytes + (p >> GRANULE_SHIFT), STATE_OUTBOX, STATE_DEAD)

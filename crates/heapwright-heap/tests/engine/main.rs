@@ -12,6 +12,7 @@
 mod batches;
 mod damage;
 mod lifecycle;
+mod publish;
 mod script;
 mod shadow;
 mod threads;

@@ -4,13 +4,17 @@
 //! half would. It can be **killed** before any of its steps (`kill_after`), as `worker.terminate()` might
 //! at its worst: everything it had in mind is lost, and only native memory tells.
 
-use std::cell::Cell;
+use std::{
+    cell::Cell,
+    sync::atomic::{Ordering, compiler_fence},
+};
 
 use heapwright_heap::heap::{
     Attachment, HeapError, Stack,
     geometry::{
-        ALIVE, ALLOCS, AT, CLASS_LARGE, COUNT, FT, GRANULE_BYTES, Geometry, OUTBOX, OUTBOX_MAX,
-        OWNER_SHIFT, PAGE_BYTES, PT, S2C, STATE_DEAD, STATE_LIVE, STATE_OUTBOX,
+        ALIVE, ALLOCS, AT, CLASS_LARGE, CLASS_MASK, COUNT, FT, GRANULE_BYTES, Geometry, HAZARD,
+        MODE_MASK, MODE_PUBLIC, OUTBOX, OUTBOX_MAX, OWNER_SHIFT, PAGE_BYTES, PT, S2C, STATE_DEAD,
+        STATE_LIVE, STATE_OUTBOX,
     },
 };
 
@@ -235,7 +239,8 @@ impl Script {
     fn free_shared(&self, p: usize) -> Run {
         let meta = self.heap.engine().meta();
         let word = self.page_word(p);
-        let (class, owner) = (word & ((1 << OWNER_SHIFT) - 1), word >> OWNER_SHIFT);
+        let (class, owner) = (word & CLASS_MASK as usize, word >> OWNER_SHIFT);
+        let public = word & MODE_MASK as usize == MODE_PUBLIC as usize;
         let entry = self.geometry.entry_of(p).cast_unsigned() as usize;
         if class == 0 || class == CLASS_LARGE {
             self.step()?;
@@ -244,6 +249,9 @@ impl Script {
         if owner == self.heap.slot() {
             if self.is_full(self.at(FT + class)) {
                 self.make_room(class)?;
+            }
+            if !public && self.free_private(p, word, class, entry)? {
+                return Ok(());
             }
             self.step()?;
             if !meta.exchange_byte(self.byte_of(p), STATE_LIVE, STATE_DEAD) {
@@ -258,6 +266,10 @@ impl Script {
             self.put(top, entry)?;
             return self.put(FT + class, top + 1);
         }
+        if !public {
+            self.step()?;
+            return Ok(self.heap.free(p)?);
+        }
         if self.at(OUTBOX) >= OUTBOX_MAX {
             self.step()?;
             self.heap.flush_outbox()?;
@@ -267,11 +279,38 @@ impl Script {
         self.put(OUTBOX + 1 + count, entry)?;
         self.put(OUTBOX, count + 1)?;
         self.step()?;
-        if meta.exchange_byte(self.byte_of(p), STATE_LIVE, STATE_OUTBOX) {
+        if !meta.exchange_byte(self.byte_of(p), STATE_LIVE, STATE_OUTBOX) {
+            self.put(OUTBOX, count)?;
+            return Err(HeapError::NotAllocated.into());
+        }
+        if self.page_word(p) == word && meta.byte(self.byte_of(p)) == STATE_OUTBOX {
             return Ok(());
         }
+        // Another slab since.
+        let undone = meta.exchange_byte(self.byte_of(p), STATE_OUTBOX, STATE_LIVE);
         self.put(OUTBOX, count)?;
-        Err(HeapError::NotAllocated.into())
+        if undone { Ok(self.heap.free(p)?) } else { Err(HeapError::NotAllocated.into()) }
+    }
+
+    /// By plain loads and stores, unless the page turns out not to be private. No worker is terminated in
+    /// the middle of it: V8 looks for that at function entries and loop ends only.
+    fn free_private(&self, p: usize, word: usize, class: usize, entry: usize) -> Run<bool> {
+        self.step()?;
+        let meta = self.heap.engine().meta();
+        let hazard = |value: usize| meta.set_word(self.area + HAZARD * 4, value as i32);
+        hazard(p / GRANULE_BYTES);
+        // JavaScript's compilers keep the order of these two, processors need not.
+        compiler_fence(Ordering::SeqCst);
+        let live = self.page_word(p) == word && meta.byte(self.byte_of(p)) == STATE_LIVE;
+        if live {
+            meta.set_byte(self.byte_of(p), STATE_DEAD);
+            let top = self.at(FT + class);
+            meta.set_word(self.area + top * 4, entry as u32 as i32);
+            meta.set_word(self.area + (FT + class) * 4, (top + 1) as i32);
+        }
+        compiler_fence(Ordering::SeqCst);
+        hazard(0);
+        Ok(live)
     }
 
     /// Pops from the pool stack of the class of `size`, whose top this script keeps in native memory.

@@ -1,0 +1,108 @@
+//! Private and public pages: who may change the state of a block by a plain store.
+//!
+//! Nearly all blocks are freed by the thread whose slab they are in, and an atomic costs JavaScript as much as
+//! all the rest of a free. So a page of a shared heap starts *private*: its owner frees by a plain load and a
+//! plain store of the state byte. The first free by another thread makes the page *public*, for as long as
+//! its slab lives; there every free, the owner's too, is a compare-exchange, and exactly one of two wins.
+//!
+//! ```text
+//! owner, on a private page            another thread, once for a page
+//!   HAZARD = granule                    word: private -> closing
+//!   word is private?                    barrier on every thread
+//!   state: live? -> dead                HAZARD of the owner on this page? wait
+//!   push                                word: closing -> public
+//!   HAZARD = 0                          now it may compare-exchange
+//! ```
+//!
+//! The owner's store to HAZARD and its load of the word are not fenced; the barrier of the other side, a
+//! system call that runs on every processor, stands for both fences. So either the owner sees that the page is
+//! not private any more, or the other thread sees the hazard and waits for the few instructions that are
+//! left. Whoever changes a state on a public page looks at the word again afterwards: is it another one,
+//! the slab is another too, and the change is taken back, by compare-exchange, as its owner may have stored
+//! meanwhile.
+//!
+//! Classes of an owner of which one page became public get public pages from then on: a program that hands
+//! blocks from thread to thread does so all the time. Where the system has no such barrier, every page is
+//! public.
+
+use std::thread;
+
+use heapwright_region::process_barrier;
+
+use super::{
+    HeapEngine,
+    geometry::{
+        CLASS_LARGE, CLASS_MASK, HAZARD, MODE_CLOSING, MODE_MASK, MODE_PUBLIC, OWNER_SHIFT,
+        PAGE_SHIFT,
+    },
+    lock,
+};
+
+/// The class number in a page map word.
+pub(super) fn class_of(word: i32) -> usize {
+    (word & CLASS_MASK).cast_unsigned() as usize
+}
+
+/// The owner's slot in a page map word.
+pub(super) fn owner_of(word: i32) -> usize {
+    (word >> OWNER_SHIFT).cast_unsigned() as usize
+}
+
+impl HeapEngine {
+    /// Turns `p`, a place of a block, from live to dead on behalf of `slot`; `false` where it is not live.
+    /// Of several callers one wins.
+    pub(super) fn claim(&self, p: usize, slot: usize) -> bool {
+        if !self.is_shared() {
+            return self.state.claim(&self.meta, p);
+        }
+        loop {
+            let word = self.pages.word(p);
+            // A run of pages has no private mode, and its own thread's plain stores are this thread's.
+            if class_of(word) == CLASS_LARGE || owner_of(word) == slot {
+                return self.state.claim(&self.meta, p);
+            }
+            if class_of(word) == 0 {
+                return false;
+            }
+            if word & MODE_MASK != MODE_PUBLIC {
+                self.publish(p, word);
+                continue;
+            }
+            if !self.state.claim_for_outbox(&self.meta, p) {
+                return false;
+            }
+            if self.pages.word(p) == word {
+                return self.state.claim_from_outbox(&self.meta, p);
+            }
+            if !self.state.give_up_outbox(&self.meta, p) {
+                return false;
+            }
+        }
+    }
+
+    /// Makes the page of `p` public, of which `word` was the word. Where it is another one by now, nothing
+    /// may have happened: the caller looks again.
+    pub(super) fn publish(&self, p: usize, word: i32) {
+        let _one = lock(&self.publishing);
+        // Closing: who was here before us did not finish, which only a panic explains.
+        let private = word & !MODE_MASK;
+        let closing = private | MODE_CLOSING;
+        if !self.pages.exchange(p, private, closing) && self.pages.word(p) != closing {
+            return;
+        }
+        let owner = owner_of(word);
+        self.pages.share_class(class_of(word), owner);
+        let ordered = process_barrier();
+        debug_assert!(ordered, "pages are private only where there is a barrier");
+        let hazard = self.geometry.area(owner, true) + HAZARD * 4;
+        let page = p >> PAGE_SHIFT;
+        while self.meta.word(hazard).cast_unsigned() as usize >> 8 == page {
+            thread::yield_now();
+        }
+        if cfg!(not(target_arch = "x86_64")) {
+            // Stores may be seen out of order: what came before the hazard's end is to be seen, too.
+            let _ordered = process_barrier();
+        }
+        self.pages.exchange(p, closing, private | MODE_PUBLIC);
+    }
+}

@@ -1,0 +1,158 @@
+//! Pages that stop being private: the owner frees by plain stores, another thread frees the same block.
+
+use std::sync::{
+    Barrier,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use heapwright_heap::heap::{
+    HeapError,
+    geometry::{CLASS_MASK, MODE_MASK, MODE_PUBLIC, PAGE_BYTES},
+};
+use heapwright_testkit::{Prng, prng};
+
+use crate::{
+    heap_of,
+    script::{Script, Stop},
+    torture,
+};
+
+/// A block in each of the first pages of many classes, none of which another thread has freed in.
+fn a_block_a_page(owner: &Script) -> Vec<usize> {
+    let mut blocks = Vec::new();
+    for size in [16, 48, 64, 112, 160, 256, 320, 512, 640, 1024, 1536, 2048] {
+        let mut pages = std::collections::BTreeMap::new();
+        while pages.len() < 8 {
+            let p = owner.alloc(size).unwrap();
+            pages.entry(p / PAGE_BYTES).or_insert(p);
+        }
+        blocks.extend(pages.into_values());
+    }
+    blocks
+}
+
+fn mode(owner: &Script, p: usize) -> i32 {
+    let engine = owner.heap.engine();
+    engine.meta().word(engine.geometry().page_map + p / PAGE_BYTES * 4) & MODE_MASK
+}
+
+#[test]
+fn a_page_is_private_until_another_thread_frees_in_it() {
+    let mut owner = Script::new(heap_of(8 << 20, 2));
+    owner.share();
+    let engine = std::sync::Arc::clone(owner.heap.engine());
+    let other = Script::new(engine.attach().unwrap());
+    let (p, q) = (owner.alloc(64).unwrap(), owner.alloc(64).unwrap());
+    assert_eq!(mode(&owner, p), if heapwright_region::process_barrier() { 0 } else { MODE_PUBLIC });
+    owner.free(p).unwrap();
+    assert_eq!(other.free(p), Err(Stop::Refused(HeapError::NotAllocated)));
+    assert_eq!(other.free(q), Ok(()));
+    assert_eq!(mode(&owner, q), MODE_PUBLIC);
+    assert_eq!(owner.free(q), Err(Stop::Refused(HeapError::NotAllocated)));
+    assert_eq!(other.free(q), Err(Stop::Refused(HeapError::NotAllocated)));
+    drop(other);
+    assert_eq!(owner.heap.check(), Ok(0));
+    // New pages of the class are public at once, those of other classes are not.
+    let class =
+        |p: usize| engine.meta().word(engine.geometry().page_map + p / PAGE_BYTES * 4) & CLASS_MASK;
+    let later: Vec<_> = (0..2000).map(|_| owner.alloc(64).unwrap()).collect();
+    let p = *later.last().unwrap();
+    assert_eq!((class(p), mode(&owner, p)), (class(q), MODE_PUBLIC));
+    let p = owner.alloc(1000).unwrap();
+    assert_eq!(mode(&owner, p) == 0, heapwright_region::process_barrier());
+}
+
+#[test]
+fn one_of_two_frees_wins_while_the_page_becomes_public() {
+    let mut rng = Prng::new(prng::seed(77));
+    for _ in 0..torture(8, 300) {
+        let mut owner = Script::new(heap_of(32 << 20, 2));
+        owner.share();
+        let engine = std::sync::Arc::clone(owner.heap.engine());
+        let blocks = a_block_a_page(&owner);
+        let kept = owner.heap.check().unwrap() - blocks.len();
+        let delays: Vec<_> = blocks.iter().map(|_| rng.below(80) as i32 - 40).collect();
+        let start = Barrier::new(2);
+        let at = [AtomicUsize::new(0), AtomicUsize::new(0)];
+        // Both threads go through the blocks side by side, one of them a little late.
+        let race = |script: &Script, me: usize| -> Vec<bool> {
+            start.wait();
+            let mut won = Vec::new();
+            for (index, (&p, &delay)) in blocks.iter().zip(&delays).enumerate() {
+                at[me].store(index + 1, Ordering::SeqCst);
+                while at[1 - me].load(Ordering::SeqCst) <= index {
+                    std::hint::spin_loop();
+                }
+                let late = if me == 0 { delay } else { -delay };
+                (0..late).for_each(|_| std::hint::spin_loop());
+                match script.free(p) {
+                    Ok(()) => won.push(true),
+                    Err(Stop::Refused(HeapError::NotAllocated)) => won.push(false),
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+            won
+        };
+        let (mine, theirs) = std::thread::scope(|scope| {
+            let theirs = scope.spawn(|| {
+                let other = Script::new(engine.attach().unwrap());
+                race(&other, 1)
+            });
+            (race(&owner, 0), theirs.join().unwrap())
+        });
+        for ((p, mine), theirs) in blocks.iter().zip(mine).zip(theirs) {
+            assert_ne!(mine, theirs, "{p:#x} was freed {}", if mine { "twice" } else { "never" });
+        }
+        assert_eq!(owner.heap.check(), Ok(kept), "{:?}", engine.poisoned_by());
+    }
+}
+
+#[test]
+fn a_block_is_freed_once_while_its_slab_comes_and_goes() {
+    let seed = prng::seed(78);
+    let mut owner = Script::new(heap_of(8 << 20, 3));
+    owner.share();
+    let engine = std::sync::Arc::clone(owner.heap.engine());
+    // What the owner has live, and stale addresses that the others free at any time.
+    let shown: Vec<_> = (0..64).map(|_| AtomicUsize::new(0)).collect();
+    let stolen = AtomicUsize::new(0);
+    let stop = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for thief in 0..2 {
+            let (engine, shown, stolen, stop) = (&engine, &shown, &stolen, &stop);
+            scope.spawn(move || {
+                let mut rng = Prng::new(seed + thief);
+                let script = Script::new(engine.attach().unwrap());
+                while stop.load(Ordering::Relaxed) == 0 {
+                    let p = shown[rng.below(shown.len())].load(Ordering::Relaxed);
+                    if p != 0 && script.free(p).is_ok() {
+                        stolen.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+        let mut rng = Prng::new(seed + 9);
+        let mut freed = 0;
+        let mut made = 0;
+        for round in 0..torture(300, 20_000) {
+            let size = 16 << rng.below(8);
+            for place in &shown {
+                place.store(owner.alloc(size).unwrap(), Ordering::Relaxed);
+                made += 1;
+            }
+            for place in &shown {
+                freed += usize::from(owner.free(place.load(Ordering::Relaxed)).is_ok());
+            }
+            if round % 4 == 0 {
+                // Empty slabs go, and their pages come back as another class.
+                owner.heap.trim().unwrap();
+            }
+        }
+        stop.store(1, Ordering::Relaxed);
+        while engine.poisoned_by().is_none() && owner.heap.stats().unwrap().threads > 1 {
+            std::thread::yield_now();
+        }
+        assert_eq!(freed + stolen.load(Ordering::Relaxed), made, "{:?}", engine.poisoned_by());
+    });
+    assert_eq!(owner.heap.check(), Ok(0), "{:?}", engine.poisoned_by());
+}
