@@ -88,9 +88,9 @@ impl Attachment {
         let engine = &*self.engine;
         let mut bytes = 0;
         for &p in blocks {
-            match engine.global.slab_at(p) {
-                Some(slab) => {
-                    bytes += engine.sizes[slab.class.index()];
+            match engine.slot_size(p) {
+                Some(size) => {
+                    bytes += size;
                     slots.push(p);
                 }
                 None => self.give_back(p)?,

@@ -8,7 +8,10 @@ use std::sync::atomic::Ordering;
 
 use heapwright_two_level::CpuId;
 
-use super::{Attachment, HeapEngine, HeapError, HeapResult, geometry::PAGE_BYTES, lock, take_away};
+use super::{
+    Attachment, HeapEngine, HeapError, HeapResult, geometry::PAGE_BYTES, lock, publish::class_of,
+    take_away,
+};
 use crate::magazine::Stack;
 
 impl Attachment {
@@ -96,12 +99,12 @@ impl Attachment {
     /// Hands one dead block back, a slot or a run of pages.
     pub(super) fn give_back(&self, p: usize) -> HeapResult {
         let engine = &*self.engine;
-        let Some(slab) = engine.global.slab_at(p) else { return engine.give_run(p) };
+        let Some(size) = engine.slot_size(p) else { return engine.give_run(p) };
         if engine.global.give_slots(self.cpu(), &[p]).is_err() {
             return Err(engine.poison(format!("the state map said that {p:#x} was live")));
         }
         take_away(&engine.counters.taken_blocks, 1);
-        take_away(&engine.counters.taken_bytes, engine.sizes[slab.class.index()]);
+        take_away(&engine.counters.taken_bytes, size);
         Ok(())
     }
 
@@ -138,8 +141,9 @@ impl HeapEngine {
         let mut bytes = 0;
         let mut runs = Vec::new();
         blocks.retain(|&p| {
-            if let Some(slab) = self.global.slab_at(p) {
-                bytes += self.sizes[slab.class.index()];
+            // The page map's word: the slab's descriptor is looked up once, by those who need it.
+            if let Some(size) = self.slot_size(p) {
+                bytes += size;
                 true
             } else {
                 runs.push(p);
@@ -152,6 +156,13 @@ impl HeapEngine {
         take_away(&self.counters.taken_blocks, blocks.len());
         take_away(&self.counters.taken_bytes, bytes);
         runs.into_iter().try_for_each(|p| self.give_run(p))
+    }
+
+    /// Bytes of the slot at `p`, which is taken; `None` where a run of pages starts there.
+    #[inline]
+    pub(super) fn slot_size(&self, p: usize) -> Option<usize> {
+        let class = class_of(self.pages.word(p));
+        self.sizes.get(class.wrapping_sub(1)).copied()
     }
 
     /// Hands back the run of pages at `p`, which is dead.
