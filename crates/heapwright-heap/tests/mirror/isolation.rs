@@ -135,6 +135,19 @@ fn every_alignment_up_to_1_gib_is_that_of_the_address() {
     }
 }
 
+/// The data lies at the alignment of its place up to 128 MiB, and never congruent to the control mapping,
+/// which lies at the residue of `start` modulo 1 GiB: lines of one offset would share a place in the cache.
+#[test]
+fn data_is_aligned_as_its_place_and_shares_no_cache_place_with_control() {
+    for start in [START, 1 << 27, 7 << 27, (1 << 30) + 4096] {
+        let mut mirror = Mirror::new(TlsfByteAllocator::new(), ByteRules::TLSF, Memory::Mapped);
+        mirror.init(start, SIZE).unwrap();
+        let base = data(&mirror, start).addr();
+        assert_eq!(base % (1 << 27), start % (1 << 27));
+        assert_ne!(base % (1 << 28), start % (1 << 28));
+    }
+}
+
 #[test]
 fn zeroed_blocks_are_zero_and_their_neighbors_untouched() {
     let mut mirror = tlsf(8 << 20);
