@@ -310,22 +310,15 @@ impl ByteAllocator for SlabByteAllocator {
     unsafe fn dealloc(&mut self, pos: NonNull<u8>, layout: Layout) -> AllocResult {
         let place = place(layout).ok_or(AllocError::NotAllocated)?;
         let address = pos.addr().get();
-        let (request, granted, live) = match place {
-            Place::Class(class) => (layout, class_size(class), self.classes[class].live),
-            Place::Buddy(rounded) => (rounded, rounded.size(), self.used_bytes / rounded.size()),
+        let (granted, live) = match place {
+            Place::Class(class) => (class_size(class), self.classes[class].live),
+            Place::Buddy(rounded) => (rounded.size(), self.used_bytes / rounded.size()),
         };
         if live == 0 || !self.ranges.contain(address) || !is_aligned(address, granted) {
             return Err(AllocError::NotAllocated);
         }
-        let inner = self.inner.as_mut().ok_or(AllocError::NotAllocated)?;
-        // SAFETY: `pos` is a live block allocated with `layout` (bullets 1 and 2), for which `alloc` made
-        // the same request as here.
-        unsafe { inner.deallocate(address, request) };
-        if let Place::Class(class) = place {
-            self.classes[class].live -= 1;
-        }
-        self.used_bytes -= granted;
-        Ok(())
+        // SAFETY: the caller's bullets 1 and 2.
+        unsafe { self.dealloc_judged(pos, layout) }
     }
 
     fn total_bytes(&self) -> usize {
@@ -368,6 +361,27 @@ fn place(layout: Layout) -> Option<Place> {
 }
 
 impl ByteFamily for SlabByteAllocator {
+    const GRANULE: usize = CLASS_SIZE_MIN;
+
+    #[inline]
+    unsafe fn dealloc_judged(&mut self, pos: NonNull<u8>, layout: Layout) -> AllocResult {
+        let place = place(layout).ok_or(AllocError::NotAllocated)?;
+        let inner = self.inner.as_mut().ok_or(AllocError::NotAllocated)?;
+        let address = pos.addr().get();
+        let (request, granted) = match place {
+            Place::Class(class) => (layout, class_size(class)),
+            Place::Buddy(rounded) => (rounded, rounded.size()),
+        };
+        // SAFETY: `pos` is a live block allocated with `layout` (bullets 1 and 2), for which `alloc` made
+        // the same request as here.
+        unsafe { inner.deallocate(address, request) };
+        if let Place::Class(class) = place {
+            self.classes[class].live -= 1;
+        }
+        self.used_bytes -= granted;
+        Ok(())
+    }
+
     #[inline]
     fn usable_size(&self, layout: Layout) -> usize {
         Self::usable_size(self, layout)

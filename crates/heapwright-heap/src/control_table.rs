@@ -13,7 +13,7 @@
 //! free, and the program's bytes are in the data mapping. So its first word holds how the block was asked
 //! for, on the very cache line that the crate touches in the same call, at no cost in memory. Whether a
 //! block starts at an address at all must not be read there, for it may be anything; that is what the
-//! bits are for: 1/64 of the part of the range that is in use, mapped lazily.
+//! bits are for, one a granule: 1/64 to 1/512 of the part of the range that is in use, mapped lazily.
 //!
 //! A free of any number costs one bit test, and only a set bit makes the record mean something. Compared
 //! with a hash table there is no growth, no rehashing pause, no unpredictable branch and no cache line of
@@ -24,18 +24,22 @@
 //! 2. The record of a live block is never 0.
 //! 3. `len` is the number of bits set.
 //!
-//! What makes it work is promised by `ByteFamily`: every block starts at a multiple of 8, has at least 8
-//! bytes, and is left alone while it is live.
+//! What makes it work is promised by `ByteFamily`: every block starts at a multiple of a granule, has at
+//! least 8 bytes, and is left alone while it is live.
 //!
 //! Not here: allocators without a control mapping (`live_table.rs`).
 
-use std::collections::TryReserveError;
+use std::{collections::TryReserveError, ptr::NonNull};
 
 use heapwright_region::{Region, RegionError};
 
-use crate::{ledger::LiveSet, live_table::Block};
+use crate::{
+    ledger::LiveSet,
+    live_table::Block,
+    refusal::{Outcome, Refusal},
+};
 
-/// Bytes of a record, and of a range for one bit: what every block starts at a multiple of.
+/// Bytes of a record: the least that a block has, and starts at a multiple of.
 const RECORD_BYTES: usize = 8;
 
 const _: () = assert!(size_of::<Record>() == RECORD_BYTES);
@@ -111,14 +115,16 @@ impl Record {
 /// The live blocks of one range.
 #[derive(Debug)]
 pub(crate) struct ControlTable {
-    /// First address of the range.
+    /// First address of the range, as the program knows it.
     base: usize,
-    /// Places where a block can start.
-    places: usize,
+    /// Its first byte in the control mapping.
+    control: *mut u8,
     /// First word of bits, in `bits_region`.
     words: *mut u64,
-    /// First record: the control mapping.
-    records: *mut Record,
+    /// Places where a block can start.
+    places: usize,
+    /// Bytes between two places.
+    granule_log2: u32,
     /// Words of bits below which all that are not 0 lie.
     high: usize,
     len: usize,
@@ -130,7 +136,8 @@ pub(crate) struct ControlTable {
 unsafe impl Send for ControlTable {}
 
 impl ControlTable {
-    /// A table for the blocks in `size` bytes from `base`, with its records at `control`.
+    /// A table for the blocks in `size` bytes from `base`, which start at multiples of `granule` from
+    /// there, with its records at `control`.
     ///
     /// # Errors
     ///
@@ -143,19 +150,23 @@ impl ControlTable {
     pub(crate) unsafe fn new(
         base: usize,
         size: usize,
+        granule: usize,
         control: *mut u8,
     ) -> Result<Self, RegionError> {
         debug_assert!(control.addr().is_multiple_of(RECORD_BYTES));
-        let places = size / RECORD_BYTES;
-        let bits_region = Region::reserve(places.div_ceil(64) * size_of::<u64>())?;
+        debug_assert!(granule.is_power_of_two());
+        debug_assert!(granule >= RECORD_BYTES);
+        // What is left behind the last whole granule is too short for a block.
+        let places = size / granule;
+        let bits_region = Region::reserve(places.div_ceil(64).max(1) * size_of::<u64>())?;
         bits_region.commit(0, bits_region.size())?;
         #[expect(clippy::cast_ptr_alignment, reason = "a region starts at a page")]
         let words = bits_region.base().as_ptr().cast::<u64>();
-        #[expect(clippy::cast_ptr_alignment, reason = "asserted above")]
-        let records = control.cast::<Record>();
-        Ok(Self { base, places, words, records, high: 0, len: 0, bits_region })
+        let granule_log2 = granule.trailing_zeros();
+        Ok(Self { base, control, words, places, granule_log2, high: 0, len: 0, bits_region })
     }
 
+    /// The word of bits that holds the place's.
     #[inline]
     fn word(&self, place: usize) -> u64 {
         debug_assert!(place < self.places);
@@ -170,27 +181,52 @@ impl ControlTable {
         unsafe { self.words.wrapping_add(place / 64).write(word) };
     }
 
+    /// Where the control mapping has the block at `place`.
     #[inline]
-    fn record(&self, place: usize) -> Record {
+    fn control_at(&self, place: usize) -> *mut u8 {
         debug_assert!(place < self.places);
-        // SAFETY: every caller's place has its bit set, so its record is ours (bullets 1 and 2 of
-        // `new`) and was written by `set_record`.
-        unsafe { self.records.wrapping_add(place).read() }
+        self.control.wrapping_add(place << self.granule_log2)
     }
 
     #[inline]
+    #[expect(
+        clippy::cast_ptr_alignment,
+        reason = "the control base and granules are multiples of 8"
+    )]
+    fn record(&self, place: usize) -> Record {
+        // SAFETY: every caller's place has its bit set, so its record is ours (bullets 1 and 2 of
+        // `new`) and was written by `set_record`.
+        unsafe { self.control_at(place).cast::<Record>().read() }
+    }
+
+    #[inline]
+    #[expect(
+        clippy::cast_ptr_alignment,
+        reason = "the control base and granules are multiples of 8"
+    )]
     fn set_record(&mut self, place: usize, record: Record) {
-        debug_assert!(place < self.places);
         // SAFETY: a block is live at every caller's place, so its record is ours as in `record`.
-        unsafe { self.records.wrapping_add(place).write(record) };
+        unsafe { self.control_at(place).cast::<Record>().write(record) };
+    }
+
+    /// The place `offset` bytes into the range, if a block can start there.
+    #[inline]
+    fn place_of(&self, offset: usize) -> Option<usize> {
+        // What is no multiple of a granule has a bit set where no number of places has one.
+        let place = offset.rotate_right(self.granule_log2);
+        (place < self.places).then_some(place)
     }
 
     /// The place of `start`, if a block can start there.
     #[inline]
     fn place(&self, start: usize) -> Option<usize> {
-        let offset = start.wrapping_sub(self.base);
-        let place = offset / RECORD_BYTES;
-        (place < self.places && offset.is_multiple_of(RECORD_BYTES)).then_some(place)
+        self.place_of(start.wrapping_sub(self.base))
+    }
+
+    /// Where the program knows the block at `place`.
+    #[inline]
+    fn start_of(&self, place: usize) -> usize {
+        self.base + (place << self.granule_log2)
     }
 
     #[inline]
@@ -200,7 +236,9 @@ impl ControlTable {
         debug_assert!(word & bit == 0);
         self.set_word(place, word | bit);
         self.set_record(place, record);
-        self.high = self.high.max(place / 64 + 1);
+        if place / 64 >= self.high {
+            self.high = place / 64 + 1;
+        }
         self.len += 1;
     }
 
@@ -230,7 +268,7 @@ impl ControlTable {
                 word &= word - 1;
                 Some(place)
             });
-            places.map(|place| (self.base + place * RECORD_BYTES, self.record(place)))
+            places.map(|place| (self.start_of(place), self.record(place)))
         })
     }
 
@@ -268,7 +306,60 @@ impl Place {
     }
 }
 
+/// A block that was taken off the table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    /// Where its crate keeps it.
+    pub(crate) address: NonNull<u8>,
+    /// How it was asked for.
+    pub(crate) block: Block,
+    /// Whether the crate holds it under another size.
+    pub(crate) is_kept: bool,
+}
+
 impl ControlTables {
+    /// Records the block that the crate has just made at `address`, and answers where the program knows
+    /// it; `None` where no block can be.
+    #[inline]
+    pub(crate) fn insert_at(&mut self, address: NonNull<u8>, block: Block) -> Option<usize> {
+        for table in &mut self.tables {
+            let offset = address.addr().get().wrapping_sub(table.control.addr());
+            if let Some(place) = table.place_of(offset) {
+                table.insert(place, Record::new(block));
+                return Some(table.start_of(place));
+            }
+        }
+        None
+    }
+
+    /// Judges the free of `start` and forgets the block.
+    ///
+    /// # Errors
+    ///
+    /// As those of `Ledger::judge`; nothing has changed then.
+    #[inline]
+    pub(crate) fn take(
+        &mut self,
+        start: usize,
+        size: Option<usize>,
+        align: Option<usize>,
+    ) -> Outcome<Taken> {
+        for table in &mut self.tables {
+            let Some(place) = table.find(start) else { continue };
+            let record = table.record(place);
+            let block = record.block();
+            if size.is_some_and(|size| size != block.size)
+                || align.is_some_and(|align| align != block.align)
+            {
+                return Err(Refusal::SizeMismatch { size: block.size, align: block.align });
+            }
+            let address = NonNull::new(table.control_at(place)).ok_or(Refusal::Internal)?;
+            table.remove(place);
+            return Ok(Taken { address, block, is_kept: record.is_kept() });
+        }
+        Err(Refusal::NotAllocated)
+    }
+
     /// Makes room for one more range.
     ///
     /// # Errors
@@ -318,7 +409,7 @@ impl LiveSet for ControlTables {
     #[inline]
     fn insert(&mut self, start: usize, block: Block) {
         let found = self.tables.iter_mut().find_map(|table| Some((table.place(start)?, table)));
-        let (place, table) = found.expect("blocks start at multiples of 8 in a range");
+        let (place, table) = found.expect("blocks start at multiples of a granule in a range");
         table.insert(place, Record::new(block));
     }
 
@@ -390,11 +481,12 @@ mod tests {
     use super::*;
 
     /// A table over memory of its own.
-    fn tables(base: usize, size: usize) -> (ControlTables, Region) {
+    fn tables(base: usize, size: usize, granule: usize) -> (ControlTables, Region) {
         let control = Region::reserve(size).unwrap();
         control.commit(0, size).unwrap();
         // SAFETY: every caller keeps the region longer than the table.
-        let table = unsafe { ControlTable::new(base, size, control.base().as_ptr()) }.unwrap();
+        let table =
+            unsafe { ControlTable::new(base, size, granule, control.base().as_ptr()) }.unwrap();
         (ControlTables { tables: vec![table] }, control)
     }
 
@@ -421,7 +513,7 @@ mod tests {
 
     #[test]
     fn finds_what_was_inserted_and_nothing_else() {
-        let (mut live, _control) = tables(4096, 1 << 20);
+        let (mut live, _control) = tables(4096, 1 << 20, 8);
         assert!(live.find(4096).is_none());
         live.insert(4096, block(1));
         live.insert(8192, Block { size: 1 << 52, align: 1 << 30 });
@@ -450,7 +542,7 @@ mod tests {
 
     #[test]
     fn is_not_misled_by_what_a_crate_leaves_behind() {
-        let (mut live, control) = tables(4096, 8192);
+        let (mut live, control) = tables(4096, 8192, 8);
         #[expect(clippy::cast_ptr_alignment, reason = "a region starts at a page")]
         let words = control.base().as_ptr().cast::<u64>();
         for index in 0..1024 {
@@ -468,7 +560,7 @@ mod tests {
 
     #[test]
     fn touches_no_more_than_its_blocks() {
-        let (mut live, control) = tables(0, 1 << 34);
+        let (mut live, control) = tables(0, 1 << 34, 8);
         for index in 0..1000 {
             live.insert(index * 64, block(1));
         }
@@ -482,24 +574,48 @@ mod tests {
     fn agrees_with_a_map_after_every_step() {
         let mut random = Prng::new(seed(0x11fe));
         let steps = if cfg!(miri) { 300 } else { 60_000 };
-        for (base, range, stride) in
-            [(4096, 4096, 8), (1 << 21, 400 << 12, 4096), (1 << 50, 1 << 27, 1 << 18)]
-        {
-            let (mut live, _control) = tables(base, range);
+        for (base, range, granule, stride) in [
+            (4096, 4096, 8, 8),
+            (4096, 8192, 16, 16),
+            (1 << 20, 400 << 6, 64, 64),
+            (1 << 21, 400 << 12, 64, 4096),
+            (1 << 50, 1 << 27, 8, 1 << 18),
+        ] {
+            let (mut live, control) = tables(base, range, granule);
             let mut oracle = BTreeMap::new();
             for step in 0..steps {
                 let start = base + random.below(400) * stride;
                 match (live.find(start), oracle.remove(&start)) {
                     (Some(place), Some(expected)) => {
                         assert_eq!(live.block(place), expected);
-                        live.remove(place);
+                        let Block { size, align } = expected;
+                        let mismatch = Err(Refusal::SizeMismatch { size, align });
+                        let taken = |taken: Taken| (taken.address, taken.block, taken.is_kept);
+                        assert_eq!(live.take(start, Some(size + 1), None).map(taken), mismatch);
+                        assert_eq!(live.take(start, None, Some(align << 1)).map(taken), mismatch);
+                        let address = control.base().map_addr(|first| {
+                            first.checked_add(start - base).expect("no mapping wraps around")
+                        });
+                        assert_eq!(
+                            live.take(start, Some(size), Some(align)).map(taken),
+                            Ok((address, expected, false))
+                        );
+                        assert_eq!(
+                            live.take(start, None, None).map(taken),
+                            Err(Refusal::NotAllocated)
+                        );
                     }
                     (None, None) => {
                         let bits = random.below(53);
                         let size = 1 + random.below(1 << bits);
                         let made = Block { size, align: 1 << random.below(31) };
-                        live.insert(start, made);
+                        let address = control.base().map_addr(|first| {
+                            first.checked_add(start - base).expect("no mapping wraps around")
+                        });
+                        assert_eq!(live.insert_at(address, made), Some(start));
                         oracle.insert(start, made);
+                        let inside = 1 + random.below(granule - 1);
+                        assert!(live.find(start + inside).is_none());
                     }
                     (found, expected) => panic!("{start}: {found:?} against {expected:?}"),
                 }

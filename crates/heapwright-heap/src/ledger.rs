@@ -187,12 +187,25 @@ pub(crate) struct Totals {
 pub(crate) struct Ledger<L = LiveTable> {
     pub(crate) live: L,
     spans: Vec<Span>,
-    requested: usize,
-    allocs: usize,
-    frees: usize,
-    failures: usize,
-    peak_used: usize,
+    counters: Counters,
     poison: Option<Box<str>>,
+    /// Whether calls are served: there is a range, and nothing is poisoned.
+    serving: bool,
+}
+
+/// What is counted at every call.
+///
+/// The order is deliberate: no call changes two neighbors. Else the compiler loads both as one vector, which
+/// the processor cannot take from the store of one of them by the call before: it then waits until all
+/// earlier stores, the misses among them, have left the core.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+struct Counters {
+    requested: usize,
+    failures: usize,
+    allocs: usize,
+    peak_used: usize,
+    frees: usize,
 }
 
 impl<L: LiveSet> Ledger<L> {
@@ -208,7 +221,7 @@ impl<L: LiveSet> Ledger<L> {
     /// [`Refusal::Closed`] before `init`, [`Refusal::Internal`] once poisoned.
     #[inline]
     pub(crate) fn ready(&self) -> Outcome {
-        if self.spans.is_empty() || self.poison.is_some() { self.not_ready() } else { Ok(()) }
+        if self.serving { Ok(()) } else { self.not_ready() }
     }
 
     #[cold]
@@ -219,6 +232,7 @@ impl<L: LiveSet> Ledger<L> {
     /// Refuses everything from now on; the first cause stays.
     pub(crate) fn poison(&mut self, cause: &str) {
         self.poison.get_or_insert_with(|| cause.into());
+        self.serving = false;
     }
 
     /// Why everything is refused, if it is.
@@ -271,6 +285,7 @@ impl<L: LiveSet> Ledger<L> {
     /// Adds a range that [`judge_span`](Self::judge_span) has just accepted.
     pub(crate) fn add_span(&mut self, span: Span) {
         self.spans.push(span);
+        self.serving = self.poison.is_none();
     }
 
     fn short_of_memory(&mut self, requested: usize) -> Refusal {
@@ -281,7 +296,7 @@ impl<L: LiveSet> Ledger<L> {
     #[cold]
     pub(crate) fn fail(&mut self, refusal: Refusal) -> Refusal {
         if matches!(refusal, Refusal::NoMemory { .. }) {
-            self.failures += 1;
+            self.counters.failures += 1;
         }
         refusal
     }
@@ -303,9 +318,24 @@ impl<L: LiveSet> Ledger<L> {
     #[inline]
     pub(crate) fn born(&mut self, start: usize, block: Block, used: usize) {
         self.live.insert(start, block);
-        self.requested += block.size;
-        self.allocs += 1;
-        self.peak_used = self.peak_used.max(used);
+        self.count_birth(block.size, used);
+    }
+
+    /// Counts a block that `live` has just recorded.
+    #[inline]
+    pub(crate) fn count_birth(&mut self, size: usize, used: usize) {
+        self.counters.requested += size;
+        self.counters.allocs += 1;
+        if used > self.counters.peak_used {
+            self.counters.peak_used = used;
+        }
+    }
+
+    /// Counts a block that `live` has just forgotten.
+    #[inline]
+    pub(crate) fn count_death(&mut self, size: usize) {
+        self.counters.requested -= size;
+        self.counters.frees += 1;
     }
 
     /// Judges a free, or any call that names a live block.
@@ -335,24 +365,17 @@ impl<L: LiveSet> Ledger<L> {
     #[inline]
     pub(crate) fn died(&mut self, position: L::Position) {
         let size = self.live.block(position).size;
-        self.died_of(position, size);
-    }
-
-    /// As [`died`](Self::died), for a block of `size` whose record may be gone already.
-    #[inline]
-    pub(crate) fn died_of(&mut self, position: L::Position, size: usize) {
         self.live.remove(position);
         self.live.release_if_empty();
-        self.requested -= size;
-        self.frees += 1;
+        self.count_death(size);
     }
 
     /// Records that a block has another size now, in place.
     pub(crate) fn resized(&mut self, position: L::Position, size: usize, used: usize) {
         let old = self.live.block(position);
         self.live.set_size(position, size);
-        self.requested = self.requested - old.size + size;
-        self.peak_used = self.peak_used.max(used);
+        self.counters.requested = self.counters.requested - old.size + size;
+        self.counters.peak_used = self.counters.peak_used.max(used);
     }
 
     /// Records that a block has moved and has another size now. There is room: the old one goes first.
@@ -372,8 +395,8 @@ impl<L: LiveSet> Ledger<L> {
     ) {
         self.live.remove(position);
         self.live.insert(start, Block { size, align: old.align });
-        self.requested = self.requested - old.size + size;
-        self.peak_used = self.peak_used.max(used);
+        self.counters.requested = self.counters.requested - old.size + size;
+        self.counters.peak_used = self.counters.peak_used.max(used);
     }
 
     /// Finds the blocks of a batch of frees, each of which must be live and named once.
@@ -409,14 +432,14 @@ impl<L: LiveSet> Ledger<L> {
         Stats {
             total: totals.total,
             used: totals.used,
-            requested: self.requested,
+            requested: self.counters.requested,
             available: totals.total - totals.used,
             largest_free: totals.largest_free,
             blocks: self.live.len(),
-            allocs: self.allocs,
-            frees: self.frees,
-            failures: self.failures,
-            peak_used: self.peak_used,
+            allocs: self.counters.allocs,
+            frees: self.counters.frees,
+            failures: self.counters.failures,
+            peak_used: self.counters.peak_used,
         }
     }
 
@@ -459,11 +482,14 @@ impl<L: LiveSet> Ledger<L> {
             requested += block.size;
             granted += covered;
         }
-        if requested != self.requested {
-            return Err(format!("{requested} are requested, {} are counted", self.requested));
+        if requested != self.counters.requested {
+            return Err(format!(
+                "{requested} are requested, {} are counted",
+                self.counters.requested
+            ));
         }
-        if self.allocs - self.frees != blocks.len() {
-            let (allocs, frees) = (self.allocs, self.frees);
+        if self.counters.allocs - self.counters.frees != blocks.len() {
+            let (allocs, frees) = (self.counters.allocs, self.counters.frees);
             return Err(format!("{allocs} allocations and {frees} frees left {}", blocks.len()));
         }
         let managed: usize = self.spans.iter().map(|span| span.size).sum();
@@ -473,8 +499,8 @@ impl<L: LiveSet> Ledger<L> {
                 "{granted} granted, {used} used, {total} in all of {managed}, {largest_free} free at once"
             ));
         }
-        if self.peak_used < used {
-            return Err(format!("{used} used, but at most {} so far", self.peak_used));
+        if self.counters.peak_used < used {
+            return Err(format!("{used} used, but at most {} so far", self.counters.peak_used));
         }
         Ok(blocks.len())
     }

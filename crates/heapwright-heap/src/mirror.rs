@@ -29,7 +29,7 @@ use heapwright_core::{AllocError, ByteFamily};
 use crate::{
     any_mirror::AnyMirror,
     arena::{ALIGN_MAX, Arena, ControlPlacement, Memory, copy_data},
-    control_table::{ControlTable, ControlTables},
+    control_table::{ControlTable, ControlTables, Taken},
     ledger::{Ledger, LiveSet as _, Span, Stats, Totals},
     live_table::Block,
     refusal::{Outcome, Refusal},
@@ -112,7 +112,7 @@ impl<F: ByteFamily> Mirror<F> {
         let control = arena.control().ok_or(Refusal::Internal)?;
         // SAFETY: the mapping has the size of the range and is dropped after the ledger (bullet 1). The first
         // word of a live block is the table's, as every `ByteFamily` promises (bullet 2).
-        let table = unsafe { ControlTable::new(start, size, control.as_ptr()) }
+        let table = unsafe { ControlTable::new(start, size, F::GRANULE, control.as_ptr()) }
             .map_err(|error| self.ledger.fail(Refusal::of_system(&error, size)))?;
         let added = if first {
             // SAFETY: the control mapping is writable, the crate's alone, and `self.arenas` keeps it
@@ -145,11 +145,7 @@ impl<F: ByteFamily> Mirror<F> {
         let layout = layout_of(size, align)?;
         self.ledger.ready()?;
         match self.family.alloc(layout) {
-            Ok(address) => {
-                let (_, pos) = self.program_address(address)?;
-                self.ledger.born(pos, Block { size, align }, self.family.used_bytes());
-                Ok(pos)
-            }
+            Ok(address) => self.record(address, Block { size, align }, self.family.used_bytes()),
             Err(error) => Err(self.ledger.fail(Refusal::of(error, size))),
         }
     }
@@ -182,19 +178,27 @@ impl<F: ByteFamily> Mirror<F> {
     #[inline]
     pub fn dealloc(&mut self, pos: usize, size: Option<usize>, align: Option<usize>) -> Outcome {
         self.ledger.ready()?;
-        let (place, block) = self.ledger.judge(pos, size, align)?;
-        let is_kept = place.is_kept();
-        let layout = self.crate_layout(pos, block, is_kept)?;
-        let address = self.control_address(place.range, pos)?;
-        // SAFETY: the table says that the block is live (bullet 1) and how the crate knows it (bullet 2).
-        if unsafe { self.family.dealloc(address, layout) }.is_err() {
+        // From here on the block is nobody's: nothing below can fail but by a bug, which poisons.
+        let Taken { address, block, is_kept } = self.ledger.live.take(pos, size, align)?;
+        let held = if is_kept { self.kept.remove(&pos) } else { Some(block.size) };
+        let layout = held.and_then(|size| Layout::from_size_align(size, block.align).ok());
+        // SAFETY: the table said that the block is live (bullet 1) and how the crate knows it (bullet 2).
+        let freed = layout.map(|layout| unsafe { self.family.dealloc_judged(address, layout) });
+        if !matches!(freed, Some(Ok(()))) {
             return Err(self.broken("the crate does not know a live block"));
         }
-        if is_kept {
-            self.kept.remove(&pos);
-        }
-        self.ledger.died_of(place, block.size);
+        self.ledger.count_death(block.size);
         Ok(())
+    }
+
+    /// Records the block that the crate has just made at `address`; where the program knows it.
+    #[inline]
+    fn record(&mut self, address: NonNull<u8>, block: Block, used: usize) -> Outcome<usize> {
+        let Some(pos) = self.ledger.live.insert_at(address, block) else {
+            return Err(self.broken("the crate answered with an address of no range"));
+        };
+        self.ledger.count_birth(block.size, used);
+        Ok(pos)
     }
 
     /// Gives the block at `pos` another size, in place or elsewhere, with its contents up to the smaller
@@ -289,7 +293,7 @@ impl<F: ByteFamily> Mirror<F> {
             .map_err(|_| self.ledger.fail(Refusal::NoMemory { requested, errno: 0 }))?;
         for _ in 0..count {
             match self.family.alloc(layout) {
-                Ok(address) => taken.push(self.program_address(address)?),
+                Ok(address) => taken.push(address),
                 Err(error) => {
                     self.undo(layout, &taken)?;
                     return Err(self.ledger.fail(Refusal::of(error, requested)));
@@ -297,16 +301,12 @@ impl<F: ByteFamily> Mirror<F> {
             }
         }
         let used = self.family.used_bytes();
-        for &(_, pos) in &taken {
-            self.ledger.born(pos, Block { size, align }, used);
-        }
-        Ok(taken.into_iter().map(|(_, pos)| pos).collect())
+        taken.into_iter().map(|address| self.record(address, Block { size, align }, used)).collect()
     }
 
     /// Gives blocks that were never recorded back to the crate, the last first.
-    fn undo(&mut self, layout: Layout, taken: &[(usize, usize)]) -> Outcome {
-        for &(range, pos) in taken.iter().rev() {
-            let address = self.control_address(range, pos)?;
+    fn undo(&mut self, layout: Layout, taken: &[NonNull<u8>]) -> Outcome {
+        for &address in taken.iter().rev() {
             // SAFETY: the crate made this block with `layout` during this call.
             if unsafe { self.family.dealloc(address, layout) }.is_err() {
                 return Err(self.broken("the crate does not know the block it has just made"));
@@ -367,7 +367,6 @@ impl<F: ByteFamily> Mirror<F> {
     }
 
     /// Where the crate keeps the block that the program knows at `pos`, in the range of that index.
-    #[inline]
     fn control_address(&self, range: usize, pos: usize) -> Outcome<NonNull<u8>> {
         let arena = &self.arenas[range];
         let address = arena.control_base().wrapping_add(pos - arena.start());
