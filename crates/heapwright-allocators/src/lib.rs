@@ -44,7 +44,7 @@ mod slab;
 mod tlsf;
 #[cfg(feature = "bitmap")]
 mod unit_map;
-#[cfg(feature = "bitmap")]
+#[cfg(any(feature = "bitmap", feature = "slab"))]
 mod zeroed;
 
 #[cfg(any(feature = "allocator_api", feature = "nightly"))]

@@ -12,17 +12,24 @@
 //! - ranges that the crate would answer with a panic are refused, ranges given twice are noticed;
 //! - truthful statistics: the crate counts sets twice, in their class and in the buddy.
 //!
-//! Invariant: `classes[i]` counts the live blocks of class `i` and the blocks of its sets. The crate takes
-//! a set exactly when all blocks are live, so both follow from allocations and frees.
+//! Invariants:
+//! 1. `classes[i]` counts the live blocks of class `i` and the blocks of its sets. The crate takes a set
+//!    exactly when all blocks are live, so both follow from allocations and frees.
+//! 2. `pages` names the class of every page of a set, and of no other page. Sets are whole pages, and as the
+//!    crate's buddy aligns what it serves to its size, every block of a set tells where the set starts.
+//!
+//! A free asks `pages` for the class: a byte a page stays in the cache, where anything that lies beside the
+//! block does not, and which list a block goes to is a jump that the processor has to guess until it knows.
 
+use alloc::{boxed::Box, vec::Vec};
 use core::{alloc::Layout, fmt, mem::MaybeUninit, ptr, ptr::NonNull};
 
 use heapwright_core::{
-    AllocError, AllocResult, BaseAllocator, ByteAllocator, ByteFamily, is_aligned,
+    AllocError, AllocResult, BaseAllocator, ByteAllocator, ByteFamily, align_down, is_aligned,
 };
 use slab_allocator::Heap;
 
-use crate::ranges::Ranges;
+use crate::{ranges::Ranges, zeroed::zeroed_slice};
 
 /// The number of classes: 64, 128, 256, 512, 1,024, 2,048 and 4,096 bytes.
 pub const SLAB_CLASS_COUNT: usize = 7;
@@ -70,6 +77,32 @@ enum Place {
     Buddy(Layout),
 }
 
+/// The pages of one range.
+struct Pages {
+    /// Address of the first.
+    start: usize,
+    /// The class of each, from 1; 0 for what is part of no set.
+    classes: Box<[u8]>,
+}
+
+impl Pages {
+    /// All pages of a range, none of them part of a set.
+    fn new(start: usize, size: usize) -> AllocResult<Self> {
+        if size < PAGE_SIZE {
+            return Err(AllocError::InvalidParam);
+        }
+        // SAFETY: zero is a `u8` (bullet 1), and there is a page (bullet 2).
+        let classes = unsafe { zeroed_slice(size / PAGE_SIZE) }?;
+        Ok(Self { start, classes })
+    }
+
+    /// What holds the class of the page of `address`, if it lies in the range.
+    #[inline]
+    fn at(&self, address: usize) -> Option<&u8> {
+        self.classes.get(address.wrapping_sub(self.start) / PAGE_SIZE)
+    }
+}
+
 /// An allocator of bytes by classes of equal blocks.
 ///
 /// # Examples
@@ -95,6 +128,7 @@ pub struct SlabByteAllocator {
     inner: Option<Heap>,
     ranges: Ranges,
     classes: [Class; SLAB_CLASS_COUNT],
+    pages: Vec<Pages>,
     total_bytes: usize,
     used_bytes: usize,
 }
@@ -106,6 +140,7 @@ impl SlabByteAllocator {
             inner: None,
             ranges: Ranges::new(),
             classes: [Class { live: 0, capacity: 0 }; SLAB_CLASS_COUNT],
+            pages: Vec::new(),
             total_bytes: 0,
             used_bytes: 0,
         }
@@ -207,11 +242,39 @@ impl SlabByteAllocator {
         if self.total_bytes - held - large >= PAGE_SIZE { PAGE_SIZE } else { 0 }
     }
 
-    fn check_range(&mut self, start: usize, size: usize, unit: usize) -> AllocResult {
+    /// Judges a range; what it answers is to be pushed to `pages`, which has room for it then.
+    fn check_range(&mut self, start: usize, size: usize, unit: usize) -> AllocResult<Pages> {
         if start == 0 || !is_aligned(start, PAGE_SIZE) || !is_aligned(size, unit) {
             return Err(AllocError::InvalidParam);
         }
-        self.ranges.check(start, size)
+        self.ranges.check(start, size)?;
+        self.pages.try_reserve(1).map_err(|_| AllocError::NoMemory)?;
+        Pages::new(start, size)
+    }
+
+    /// The class of the block at `address`; `None` if the crate's buddy serves it.
+    #[inline]
+    fn class_at(&self, address: usize) -> Option<usize> {
+        let class = *self.pages.iter().find_map(|pages| pages.at(address))?;
+        usize::from(class).checked_sub(1)
+    }
+
+    /// Notes the set of `class` that the crate has taken to serve the block at `address`.
+    #[cold]
+    fn note_set(&mut self, address: usize, class: usize) {
+        self.classes[class].capacity += SET_LEN;
+        let set_bytes = class_size(class) * SET_LEN;
+        let set = align_down(address, set_bytes);
+        for pages in &mut self.pages {
+            let first = set.wrapping_sub(pages.start) / PAGE_SIZE;
+            if let Some(set) = pages.classes.get_mut(first..first + set_bytes / PAGE_SIZE) {
+                debug_assert!(set.iter().all(|&page| page == 0));
+                #[expect(clippy::cast_possible_truncation, reason = "there are seven classes")]
+                set.fill(class as u8 + 1);
+                return;
+            }
+        }
+        debug_assert!(false, "a set lies in one range");
     }
 }
 
@@ -242,10 +305,11 @@ impl BaseAllocator for SlabByteAllocator {
         if !self.ranges.is_empty() {
             return Err(AllocError::InvalidParam);
         }
-        self.check_range(start, size, HEAP_SIZE_UNIT)?;
+        let pages = self.check_range(start, size, HEAP_SIZE_UNIT)?;
         // SAFETY: the caller gives us the range (bullet 1); `check_range` tested what the crate asserts.
         self.inner = Some(unsafe { Heap::new(start, size) });
         self.ranges.add(start, size);
+        self.pages.push(pages);
         self.total_bytes = size;
         Ok(())
     }
@@ -257,12 +321,13 @@ impl BaseAllocator for SlabByteAllocator {
     /// As for `init`, with a `size` that is a multiple of 4,096; [`AllocError::MemoryOverlap`];
     /// [`AllocError::NoMemory`] before `init`.
     unsafe fn add_memory(&mut self, start: usize, size: usize) -> AllocResult {
-        self.check_range(start, size, PAGE_SIZE)?;
+        let pages = self.check_range(start, size, PAGE_SIZE)?;
         let inner = self.inner.as_mut().ok_or(AllocError::NoMemory)?;
         // SAFETY: the caller gives us the range (bullet 1); `check_range` tested what the crate asserts and
         // found it to be no part of a range given before.
         unsafe { inner.add_memory(start, size) };
         self.ranges.add(start, size);
+        self.pages.push(pages);
         self.total_bytes += size;
         Ok(())
     }
@@ -290,10 +355,10 @@ impl ByteAllocator for SlabByteAllocator {
         let pos =
             NonNull::new(ptr::with_exposed_provenance_mut(address)).ok_or(AllocError::NoMemory)?;
         if let Place::Class(class) = place {
-            let class = &mut self.classes[class];
-            class.live += 1;
-            if class.live > class.capacity {
-                class.capacity += SET_LEN;
+            let Class { live, capacity } = &mut self.classes[class];
+            *live += 1;
+            if live > capacity {
+                self.note_set(address, class);
             }
         }
         self.used_bytes += granted;
@@ -365,20 +430,24 @@ impl ByteFamily for SlabByteAllocator {
 
     #[inline]
     unsafe fn dealloc_judged(&mut self, pos: NonNull<u8>, layout: Layout) -> AllocResult {
-        let place = place(layout).ok_or(AllocError::NotAllocated)?;
-        let inner = self.inner.as_mut().ok_or(AllocError::NotAllocated)?;
         let address = pos.addr().get();
-        let (request, granted) = match place {
-            Place::Class(class) => (layout, class_size(class)),
-            Place::Buddy(rounded) => (rounded, rounded.size()),
+        let request = match self.class_at(address) {
+            Some(class) => {
+                debug_assert_eq!(place(layout), Some(Place::Class(class)));
+                self.classes[class].live -= 1;
+                Layout::from_size_align(class_size(class), 1)
+            }
+            None => match place(layout) {
+                Some(Place::Buddy(rounded)) => Ok(rounded),
+                _ => return Err(AllocError::NotAllocated),
+            },
         };
-        // SAFETY: `pos` is a live block allocated with `layout` (bullets 1 and 2), for which `alloc` made
-        // the same request as here.
+        let request = request.map_err(|_| AllocError::NotAllocated)?;
+        let inner = self.inner.as_mut().ok_or(AllocError::NotAllocated)?;
+        // SAFETY: `pos` is a live block allocated with `layout` (bullets 1 and 2), which the crate serves
+        // where it serves `request`: of a block, it knows the class, or the size that `alloc` asked for.
         unsafe { inner.deallocate(address, request) };
-        if let Place::Class(class) = place {
-            self.classes[class].live -= 1;
-        }
-        self.used_bytes -= granted;
+        self.used_bytes -= request.size();
         Ok(())
     }
 
@@ -389,5 +458,65 @@ impl ByteFamily for SlabByteAllocator {
 
     fn largest_free(&self, align: usize) -> usize {
         Self::largest_free(self, align)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::alloc::{alloc_zeroed, dealloc};
+
+    use heapwright_testkit::prng::{Prng, seed};
+
+    use super::*;
+
+    /// Every live block is asked for its class after every step, and at last the pages are counted.
+    #[test]
+    fn pages_name_the_class_of_every_live_block() {
+        let memory = Layout::from_size_align(8 << 20, 2 << 20).unwrap();
+        // SAFETY: the layout is not empty.
+        let base = unsafe { alloc_zeroed(memory) };
+        let start = base.expose_provenance();
+        let mut slab = SlabByteAllocator::new();
+        // SAFETY: the memory is the allocator's alone until the end of the test.
+        unsafe { slab.init(start + (96 << 10), 4 << 20) }.unwrap();
+        // SAFETY: as above, and apart from the first range.
+        unsafe { slab.add_memory(start + (6 << 20), 1 << 20) }.unwrap();
+        let mut random = Prng::new(seed(0x51ab));
+        let mut live: Vec<(NonNull<u8>, Layout)> = Vec::new();
+        for _ in 0..if cfg!(miri) { 200 } else { 4000 } {
+            if live.len() > 300 || (!live.is_empty() && random.below(3) == 0) {
+                let (pos, layout) = live.swap_remove(random.below(live.len()));
+                // SAFETY: the block is live and was allocated with this layout.
+                unsafe { slab.dealloc_judged(pos, layout) }.unwrap();
+            } else {
+                let bits = random.below(14);
+                let size = 1 + random.below(1 << bits);
+                let layout = Layout::from_size_align(size, 1 << random.below(14)).unwrap();
+                if let Ok(pos) = slab.alloc(layout) {
+                    live.push((pos, layout));
+                }
+            }
+            let counted = live.iter().fold([0; SLAB_CLASS_COUNT], |mut counted, &(pos, layout)| {
+                let class = match place(layout).unwrap() {
+                    Place::Class(class) => Some(class),
+                    Place::Buddy(_) => None,
+                };
+                assert_eq!(slab.class_at(pos.addr().get()), class, "{layout:?}");
+                class.into_iter().for_each(|class| counted[class] += 1);
+                counted
+            });
+            assert_eq!(slab.classes().map(|class| class.blocks_live), counted);
+        }
+        for (class, of) in slab.classes().iter().enumerate() {
+            let pages = slab.pages.iter().flat_map(|pages| pages.classes.iter());
+            let pages = pages.filter(|&&page| usize::from(page) == class + 1).count();
+            assert_eq!(pages * PAGE_SIZE, of.held_bytes);
+            assert!(pages > 0, "the test has met every class");
+        }
+        drop(slab);
+        // SAFETY: made above with this layout; the allocator that used it is gone.
+        unsafe { dealloc(base, memory) };
     }
 }

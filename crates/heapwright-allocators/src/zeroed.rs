@@ -20,6 +20,7 @@ use heapwright_core::{AllocError, AllocResult};
 /// # Safety
 ///
 /// 1. A `T` of zero bytes only is a valid value.
+#[cfg(feature = "bitmap")]
 pub(crate) unsafe fn zeroed_box<T>() -> AllocResult<Box<T>> {
     const { assert!(size_of::<T>() > 0) };
     // SAFETY: the layout is not empty, as asserted.
