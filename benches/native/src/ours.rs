@@ -118,12 +118,12 @@ impl TwoLevel {
 impl Bare for TwoLevel {
     #[inline]
     fn alloc(&mut self, layout: Layout) -> usize {
-        self.0.alloc(self.1, layout).unwrap_or(0)
+        self.0.alloc_mut(self.1, layout).unwrap_or(0)
     }
 
     #[inline]
     unsafe fn free(&mut self, p: usize, _layout: Layout) {
-        let freed = self.0.dealloc(self.1, p);
+        let freed = self.0.dealloc_mut(self.1, p);
         debug_assert!(freed.is_ok());
     }
 }

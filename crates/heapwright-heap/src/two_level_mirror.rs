@@ -112,7 +112,7 @@ impl TwoLevelMirror {
 
     fn take(&mut self, cpu: CpuId, layout: Layout, requested: usize) -> Outcome<usize> {
         self.engine
-            .alloc(cpu, layout)
+            .alloc_mut(cpu, layout)
             .map_err(|error| self.sections.ledger.fail(Refusal::of(error, requested)))
     }
 
@@ -162,7 +162,7 @@ impl TwoLevelMirror {
 
     fn give_back(&mut self, cpu: CpuId, pos: usize, position: Position) -> Outcome {
         let usable = self.usable(pos);
-        if self.engine.dealloc(cpu, pos).is_err() {
+        if self.engine.dealloc_mut(cpu, pos).is_err() {
             return Err(self.broken("the engine does not know a live block"));
         }
         self.granted -= usable;
@@ -210,7 +210,7 @@ impl TwoLevelMirror {
         if self.gone[usize::from(cpu.0)] {
             return Err(Refusal::Closed);
         }
-        let new_pos = match self.engine.alloc(cpu, layout) {
+        let new_pos = match self.engine.alloc_mut(cpu, layout) {
             Ok(new_pos) => new_pos,
             Err(_) if new_size <= usable => {
                 // It still fits where it is.
@@ -220,7 +220,7 @@ impl TwoLevelMirror {
             Err(error) => return Err(self.sections.ledger.fail(Refusal::of(error, new_size))),
         };
         self.sections.copy(pos, new_pos, block.size.min(new_size));
-        if self.engine.dealloc(cpu, pos).is_err() {
+        if self.engine.dealloc_mut(cpu, pos).is_err() {
             return Err(self.broken("the engine does not know a live block"));
         }
         self.granted = self.granted - usable + self.usable(new_pos);
@@ -263,11 +263,11 @@ impl TwoLevelMirror {
         let class = self.engine.table().class_of(layout);
         let kept = class.map(|class| self.engine.empty_slabs(cpu, class));
         for _ in 0..count {
-            match self.engine.alloc(cpu, layout) {
+            match self.engine.alloc_mut(cpu, layout) {
                 Ok(pos) => taken.push(pos),
                 Err(error) => {
                     for &pos in taken.iter().rev() {
-                        if self.engine.dealloc(cpu, pos).is_err() {
+                        if self.engine.dealloc_mut(cpu, pos).is_err() {
                             return Err(self.broken("the engine does not know its newest block"));
                         }
                     }

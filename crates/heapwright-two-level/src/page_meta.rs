@@ -97,19 +97,26 @@ impl PageTable {
         };
     }
 
+    /// Whether a free run of `order` begins at `page`; none does outside of the table.
     #[inline]
-    pub(crate) fn is_free(&self, page: u32, order: Order) -> bool {
-        self.entries[page as usize][STATE] == TAG_FREE | order
+    pub(crate) fn is_free(&self, page: usize, order: Order) -> bool {
+        self.entries.get(page).is_some_and(|entry| entry[STATE] == TAG_FREE | order)
     }
 
+    /// The next page and the previous one on the free list.
     #[inline]
-    pub(crate) fn next(&self, page: u32) -> u32 {
-        self.entries[page as usize][NEXT]
+    pub(crate) fn links(&self, page: u32) -> (u32, u32) {
+        let entry = &self.entries[page as usize];
+        (entry[NEXT], entry[PREV])
     }
 
+    /// Makes `page` the head of a free run, in front of `next` on its list.
     #[inline]
-    pub(crate) fn prev(&self, page: u32) -> u32 {
-        self.entries[page as usize][PREV]
+    pub(crate) fn set_free(&mut self, page: u32, order: Order, next: u32) {
+        self.entries[page as usize] = [next, NO_PAGE, TAG_FREE | order];
+        if next != NO_PAGE {
+            self.entries[next as usize][PREV] = page;
+        }
     }
 
     #[inline]

@@ -4,16 +4,17 @@
 //!   any CPU                                    the owner, under its lock
 //!   ───────                                    ─────────────────────────
 //!   free  1  freed |= bit        (one RMW)     drain  1  chain = stack.swap(empty)
-//!         2  queued?  done       (a load)      each   2  next  = slab.pending_next
-//!         3  queued.swap(1) = 1? done                 3  slab.queued.swap(0)
-//!         4  push the slab                            4  available |= freed & !available
+//!         2  queued?  done       (a load)      each   2  next  = slab.pending.swap(0)
+//!         3  raise it; was it? done                      (the link, and the flag lowered)
+//!         4  push the slab                            3  available |= freed & !available
 //! ```
 //!
 //! Rules, numbered as in HAZARDS section 4:
-//! - **CC1, CC3, CC4** Step 1 comes before steps 2 and 3 of a free, step 3 before step 4 of a drain,
+//! - **CC1, CC3, CC4** Step 1 comes before steps 2 and 3 of a free, step 2 before step 3 of a drain,
 //!   all sequentially consistent: so either the free finds the flag lowered and queues the slab, or
-//!   the drain finds the bit. One flag for the whole slab; the link is read before the flag is
-//!   lowered, for whoever raises it next owns the link. An empty drain is harmless.
+//!   the drain finds the bit. One flag for the whole slab. Flag and link are one word: whoever raises
+//!   the flag owns the link, and the drain reads the link as it lowers the flag. An empty drain is
+//!   harmless.
 //! - **CC2** A freer touches the slab after its bit is visible (steps 2 to 4), when the owner may have
 //!   drained, emptied and returned it. Chosen rule: *descriptors are never unmapped, and a slab is
 //!   returned only by who raises its flag* ([`retire`]); the flag stays raised while the descriptor is
@@ -25,14 +26,14 @@
 //! - **CC6** An adopted CPU's stack holds a mark that names the adopter; a push follows it. A drain that
 //!   meets a slab of another owner passes it on.
 //! - **CC8** Push and swap-all only: no ABA.
-//! - **CC11** Step 1 releases, step 4 acquires.
+//! - **CC11** Step 1 of a free releases, step 3 of a drain acquires.
 //!
 //! Honest limit: an *invalid* free that races with the return of the very slab it names is judged
 //! against whatever slab has that descriptor by then. Bitmap words never change their meaning
 //! (`arena.rs`), so it is at worst a valid free of another block of that slab.
 
 use crate::global::CpuId;
-use crate::slab::{PENDING_NEXT, QUEUED, Slab, SlabArena, SlabId, SlabState, SlotBit};
+use crate::slab::{PENDING, QUEUED, Slab, SlabArena, SlabId, SlabState, SlotBit};
 use crate::slab::{bitmap_words, search_from, valid_bits};
 use crate::sync::{AtomicU64, Ordering, order_store_before_load};
 
@@ -61,7 +62,8 @@ impl PendingStack {
                 // Truncation cannot happen: a mark holds a CPU's 16 bits.
                 return Err(CpuId(head as u16));
             }
-            slab.words[PENDING_NEXT].store(head, Ordering::Relaxed);
+            // The flag is raised, so others only raise it again, which changes nothing.
+            slab.line()[PENDING].store(QUEUED | head, Ordering::Relaxed);
             match self.head.compare_exchange_weak(
                 head,
                 u64::from(id.0),
@@ -77,6 +79,11 @@ impl PendingStack {
     /// Takes all; the stack is open, and only its owner calls this.
     pub(crate) fn take_all(&self) -> Option<SlabId> {
         link(self.head.swap(0, Ordering::AcqRel))
+    }
+
+    /// Whether there is something to take.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.head.load(Ordering::Relaxed) != 0
     }
 
     /// Takes all and leaves the mark: what is pushed from now on goes to `adopter`.
@@ -112,8 +119,9 @@ pub(crate) fn free(stacks: &[PendingStack], id: SlabId, slab: Slab<'_>, bit: Slo
 
 /// Puts the slab on its owner's stack, unless it is on one.
 pub(crate) fn enqueue(stacks: &[PendingStack], id: SlabId, slab: Slab<'_>) {
-    if slab.words[QUEUED].load(Ordering::SeqCst) == 1
-        || slab.words[QUEUED].swap(1, Ordering::SeqCst) == 1
+    let pending = &slab.line()[PENDING];
+    if pending.load(Ordering::SeqCst) & QUEUED != 0
+        || pending.fetch_or(QUEUED, Ordering::SeqCst) & QUEUED != 0
     {
         return;
     }
@@ -125,8 +133,7 @@ pub(crate) fn enqueue(stacks: &[PendingStack], id: SlabId, slab: Slab<'_>) {
 
 /// Takes the top slab of a chain off; returns what lies below. Its flag is lowered.
 pub(crate) fn unqueue(slab: Slab<'_>) -> Option<SlabId> {
-    let next = link(slab.words[PENDING_NEXT].load(Ordering::Relaxed));
-    slab.words[QUEUED].swap(0, Ordering::SeqCst);
+    let next = link(slab.line()[PENDING].swap(0, Ordering::SeqCst));
     order_store_before_load();
     next
 }
@@ -153,17 +160,17 @@ pub(crate) fn collect(slab: Slab<'_>, state: &mut SlabState) -> usize {
 
 /// Claims an empty slab for its return by raising its flag; `false`: it is queued, leave it.
 pub(crate) fn retire(slab: Slab<'_>) -> bool {
-    slab.words[QUEUED].swap(1, Ordering::SeqCst) == 0
+    slab.line()[PENDING].fetch_or(QUEUED, Ordering::SeqCst) & QUEUED == 0
 }
 
 /// Lowers the flag of a slab that is ready for use: the last step of making it.
 pub(crate) fn admit(slab: Slab<'_>) {
-    slab.words[QUEUED].store(0, Ordering::SeqCst);
+    slab.line()[PENDING].store(0, Ordering::SeqCst);
 }
 
 /// Whether the slab is on a stack, or about to be.
 pub(crate) fn is_queued(slab: Slab<'_>) -> bool {
-    slab.words[QUEUED].load(Ordering::Relaxed) == 1
+    slab.line()[PENDING].load(Ordering::Relaxed) & QUEUED != 0
 }
 
 /// Every slab on an open stack, for tests at rest: nothing is taken.
@@ -172,6 +179,6 @@ pub(crate) fn for_each_queued(stack: &PendingStack, arena: &SlabArena, mut f: im
     let mut next = if head & CLOSED == 0 { link(head) } else { None };
     while let Some(id) = next {
         f(id);
-        next = link(arena.get(id).words[PENDING_NEXT].load(Ordering::Relaxed));
+        next = link(arena.get(id).line()[PENDING].load(Ordering::Relaxed));
     }
 }

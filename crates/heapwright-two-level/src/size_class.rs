@@ -110,7 +110,8 @@ impl ClassTable {
     /// Constant: one table look-up, and with an alignment at most 16 steps.
     #[inline]
     pub fn class_of(&self, layout: Layout) -> Option<SizeClass> {
-        let class = *self.by_size.get(layout.size().div_ceil(UNIT))?;
+        // No overflow: a layout's size fits an `isize`. (`div_ceil` cares for that, which takes longer.)
+        let class = *self.by_size.get((layout.size() + (UNIT - 1)) >> UNIT.trailing_zeros())?;
         if layout.align() <= UNIT { Some(SizeClass(class)) } else { self.aligned(class, layout) }
     }
 
@@ -180,30 +181,47 @@ fn fine_ladder(size: usize, page_size: usize) -> Vec<usize> {
     rungs
 }
 
-/// Slots of a slab: how many, and which one an offset lies in, without a division.
+/// Slots of a slab: how large, and which one an offset lies in, without a division.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlotSize {
-    pub(crate) size: usize,
-    reciprocal: u64,
+    bytes: u32,
+    reciprocal: u32,
 }
 
-/// Fraction bits of the reciprocal. With sizes up to 2^15 it is exact for offsets below 2^25.
-const RECIPROCAL_BITS: u32 = 40;
+/// Fraction bits of the reciprocal.
+const RECIPROCAL_BITS: u32 = 32;
+
+/// Offsets below this are exact with sizes up to 2^15: every one in a slab of up to 128 KiB.
+const EXACT_BELOW: usize = 1 << 17;
 
 impl SlotSize {
+    /// Slots of 2 to 2^15 bytes.
     pub(crate) fn new(size: usize) -> Self {
+        debug_assert!(size >= 2);
         debug_assert!(size <= 1 << 15);
-        Self { size, reciprocal: (1u64 << RECIPROCAL_BITS).div_ceil(size as u64) }
+        // Truncation cannot happen: at most 2^31, and 2^15.
+        let reciprocal = (1u64 << RECIPROCAL_BITS).div_ceil(size as u64) as u32;
+        Self { bytes: size as u32, reciprocal }
+    }
+
+    #[inline]
+    pub(crate) fn bytes(self) -> usize {
+        self.bytes as usize
     }
 
     /// The slot around `offset` bytes from the start of the slab.
     #[inline]
     pub(crate) fn index_of(self, offset: usize) -> usize {
-        if offset < 1 << 24 {
-            ((offset as u64 * self.reciprocal) >> RECIPROCAL_BITS) as usize
+        if offset < EXACT_BELOW {
+            ((offset as u64 * u64::from(self.reciprocal)) >> RECIPROCAL_BITS) as usize
         } else {
-            offset / self.size
+            self.index_far(offset)
         }
+    }
+
+    #[cold]
+    fn index_far(self, offset: usize) -> usize {
+        offset / self.bytes()
     }
 }
 
@@ -259,7 +277,7 @@ mod tests {
             for class in table.classes() {
                 let size = table.size(class);
                 let slots = SlotSize::new(size);
-                let samples = (0..1 << 18).chain((1 << 24) - 70_000..(1 << 24) + 10);
+                let samples = (0..1 << 18).chain((1 << 17) - 70_000..(1 << 17) + 10);
                 for offset in samples.step_by(if size > 64 { 7 } else { 3 }) {
                     assert_eq!(slots.index_of(offset), offset / size, "{size} {offset}");
                 }

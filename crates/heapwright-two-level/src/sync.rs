@@ -45,6 +45,13 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     guard
 }
 
+/// What `mutex` guards, without the lock: nobody else can have it. Panics as [`lock`] does.
+#[inline]
+pub(crate) fn get_mut<T>(mutex: &mut Mutex<T>) -> &mut T {
+    let Ok(value) = mutex.get_mut() else { panic!("a former panic left this allocator in doubt") };
+    value
+}
+
 /// Orders an earlier `SeqCst` read-modify-write before a later `SeqCst` load.
 ///
 /// In C11 the single order of `SeqCst` operations says so already, and nothing is emitted. loom
@@ -98,16 +105,96 @@ pub(crate) fn zeros<T: Zeroed>(len: usize) -> AllocResult<Box<[T]>> {
     Ok(unsafe { Box::from_raw(slice) })
 }
 
-/// `len` zeroed words of 64 bits, mapped and not touched.
-///
-/// # Errors
-///
-/// [`AllocError::NoMemory`].
-pub(crate) fn words(len: usize) -> AllocResult<Box<[AtomicU64]>> {
-    #[cfg(any(loom, shuttle))]
-    return Ok((0..len).map(|_| AtomicU64::new(0)).collect());
-    #[cfg(not(any(loom, shuttle)))]
-    zeros(len)
+/// Words of a cache line.
+pub(crate) const LINE_WORDS: usize = 8;
+
+/// A cache line of words.
+pub(crate) type Line = [AtomicU64; LINE_WORDS];
+
+/// Zeroed lines of 64 bytes at multiples of 64, mapped and not touched.
+#[cfg(not(any(loom, shuttle)))]
+#[derive(Debug)]
+pub(crate) struct Lines {
+    /// All memory, a line longer than what is used: asking for the alignment would touch all of it.
+    whole: ptr::NonNull<[AtomicU64]>,
+    first: ptr::NonNull<Line>,
+    len: usize,
+}
+
+#[cfg(not(any(loom, shuttle)))]
+#[expect(unsafe_code, reason = "the compiler does not know who owns the memory behind a pointer")]
+// SAFETY: it owns its words, as a box of atomics would, which is Send.
+unsafe impl Send for Lines {}
+#[cfg(not(any(loom, shuttle)))]
+#[expect(unsafe_code, reason = "as above")]
+// SAFETY: it gives out shared references to atomics only.
+unsafe impl Sync for Lines {}
+
+#[cfg(not(any(loom, shuttle)))]
+impl Lines {
+    /// `len` lines.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError::NoMemory`].
+    pub(crate) fn new(len: usize) -> AllocResult<Self> {
+        let words = len.checked_add(1).and_then(|lines| lines.checked_mul(LINE_WORDS));
+        let whole = ptr::NonNull::from(Box::leak(zeros(words.ok_or(AllocError::NoMemory)?)?));
+        let start = whole.cast::<AtomicU64>();
+        let skew = start.align_offset(size_of::<Line>());
+        debug_assert!(skew < LINE_WORDS);
+        #[expect(unsafe_code, reason = "a slice of lines cannot be cut from a slice of words")]
+        // SAFETY: the skew is less than the line by which the memory is longer.
+        let first = unsafe { start.add(skew) }.cast();
+        Ok(Self { whole, first, len })
+    }
+}
+
+#[cfg(not(any(loom, shuttle)))]
+impl core::ops::Deref for Lines {
+    type Target = [Line];
+
+    #[inline]
+    fn deref(&self) -> &[Line] {
+        #[expect(unsafe_code, reason = "see `new`")]
+        // SAFETY: `new` made room for `len` lines from `first`; they are freed with `self` only, and
+        // atomics are shared by shared references.
+        unsafe {
+            core::slice::from_raw_parts(self.first.as_ptr(), self.len)
+        }
+    }
+}
+
+#[cfg(not(any(loom, shuttle)))]
+impl Drop for Lines {
+    fn drop(&mut self) {
+        #[expect(unsafe_code, reason = "see `new`")]
+        // SAFETY: `new` leaked this very box, and nobody else takes it back.
+        drop(unsafe { Box::from_raw(self.whole.as_ptr()) });
+    }
+}
+
+/// The same for a model checker, whose atomics are no plain words.
+#[cfg(any(loom, shuttle))]
+#[derive(Debug)]
+pub(crate) struct Lines(Box<[Line]>);
+
+#[cfg(any(loom, shuttle))]
+impl Lines {
+    /// `len` lines.
+    #[expect(clippy::unnecessary_wraps, reason = "the signature of the real one")]
+    pub(crate) fn new(len: usize) -> AllocResult<Self> {
+        Ok(Self((0..len).map(|_| core::array::from_fn(|_| AtomicU64::new(0))).collect()))
+    }
+}
+
+#[cfg(any(loom, shuttle))]
+impl core::ops::Deref for Lines {
+    type Target = [Line];
+
+    fn deref(&self) -> &[Line] {
+        &self.0
+    }
 }
 
 /// `len` zeroed words of 32 bits, mapped and not touched.
@@ -131,14 +218,17 @@ mod tests {
     #[test]
     fn refuses_what_no_machine_has() {
         // A box that nobody looks at may be optimized away, and its allocation with it.
-        assert_eq!(black_box(words(usize::MAX / 16)).err(), Some(AllocError::NoMemory));
+        assert!(black_box(Lines::new(usize::MAX / 128)).is_err());
+        assert!(black_box(Lines::new(usize::MAX)).is_err());
         assert_eq!(black_box(halves(usize::MAX)).err(), Some(AllocError::NoMemory));
     }
 
     #[test]
     fn starts_at_zero() {
-        assert!(words(0).unwrap().is_empty());
-        let words = words(1000).unwrap();
-        assert!(words.iter().all(|word| word.load(Ordering::Relaxed) == 0));
+        assert!(halves(0).unwrap().is_empty());
+        let lines = Lines::new(1000).unwrap();
+        assert_eq!(lines.len(), 1000);
+        assert_eq!(lines.as_ptr().align_offset(64), 0);
+        assert!(lines.iter().flatten().all(|word| word.load(Ordering::Relaxed) == 0));
     }
 }

@@ -182,11 +182,17 @@ impl BuddyAllocator {
     }
 
     /// The section around `pos`.
+    #[inline]
     fn section_of(&self, pos: usize) -> Option<usize> {
         if let [only] = &*self.sections {
             let bytes = (only.pages as usize) << self.page_shift;
             return (pos.wrapping_sub(only.start) < bytes).then_some(0);
         }
+        self.section_of_many(pos)
+    }
+
+    #[inline(never)]
+    fn section_of_many(&self, pos: usize) -> Option<usize> {
         let at = self.by_address.partition_point(|&index| self.sections[index].start <= pos);
         let index = *self.by_address.get(at.checked_sub(1)?)?;
         (pos < self.end_of(index)).then_some(index)
@@ -277,6 +283,7 @@ impl BuddyAllocator {
         Some(pos)
     }
 
+    #[inline]
     fn take(
         &mut self,
         count: usize,
@@ -290,19 +297,31 @@ impl BuddyAllocator {
         }
         // Truncation cannot happen: `orders_for` has bounded the count by 2^30.
         let pages = count as u32;
-        for spanning in [false, true] {
-            for index in 0..self.sections.len() {
-                for &zone in zones {
-                    let section = &mut self.sections[index];
-                    let page = if spanning {
-                        section.take_spanning(pages, align_order, zone, kind)
-                    } else {
-                        section.take(pages, order, zone, kind)
-                    };
-                    if let Some(page) = page {
-                        self.free_pages -= count;
-                        return Ok(self.pos_of(index, page));
-                    }
+        for (index, section) in self.sections.iter_mut().enumerate() {
+            for &zone in zones {
+                if let Some(page) = section.take(pages, order, zone, kind) {
+                    self.free_pages -= count;
+                    return Ok(self.pos_of(index, page));
+                }
+            }
+        }
+        self.take_spanning(pages, align_order, zones, kind)
+    }
+
+    /// Where no single buddy holds the run.
+    #[cold]
+    fn take_spanning(
+        &mut self,
+        pages: u32,
+        align_order: Order,
+        zones: &[Zone],
+        kind: RunKind,
+    ) -> AllocResult<usize> {
+        for (index, section) in self.sections.iter_mut().enumerate() {
+            for &zone in zones {
+                if let Some(page) = section.take_spanning(pages, align_order, zone, kind) {
+                    self.free_pages -= pages as usize;
+                    return Ok(self.pos_of(index, page));
                 }
             }
         }
@@ -343,6 +362,7 @@ impl BuddyAllocator {
     }
 
     /// The live run that begins at `pos`.
+    #[inline]
     fn run_from(&self, pos: usize) -> Option<Run> {
         let section = self.section_of(pos)?;
         if !is_aligned(pos, self.page_size()) {

@@ -32,17 +32,24 @@ pub(crate) enum Zone {
 /// Stretches of several buddies that are looked at for one request.
 const SPANS_MAX: u32 = 16;
 
+/// Free runs of one order.
+#[derive(Clone, Copy, Debug)]
+struct FreeList {
+    head: u32,
+    count: u32,
+}
+
 /// Free lists of one zone.
 #[derive(Debug)]
 struct FreeLists {
-    heads: [u32; ORDERS],
-    counts: [u32; ORDERS],
-    /// Bit `order` is set iff `heads[order]` is a page.
+    orders: [FreeList; ORDERS],
+    /// Bit `order` is set iff that list has a page.
     nonempty: u32,
 }
 
 impl FreeLists {
-    const EMPTY: Self = Self { heads: [NO_PAGE; ORDERS], counts: [0; ORDERS], nonempty: 0 };
+    const EMPTY: Self =
+        Self { orders: [FreeList { head: NO_PAGE, count: 0 }; ORDERS], nonempty: 0 };
 }
 
 /// One contiguous range of pages. Pages are counted from its start.
@@ -95,39 +102,43 @@ impl Section {
         self.table.state(page)
     }
 
+    #[inline]
     fn link(&mut self, page: u32, order: Order) {
-        let zone = self.zone_of(page) as usize;
-        let lists = &mut self.zones[zone];
-        let head = lists.heads[order as usize];
-        lists.heads[order as usize] = page;
-        lists.counts[order as usize] += 1;
-        lists.nonempty |= 1 << order;
-        self.table.set_state(page, PageState::Free(order));
-        self.table.set_next(page, head);
-        self.table.set_prev(page, NO_PAGE);
-        if head != NO_PAGE {
-            self.table.set_prev(head, page);
-        }
+        let zone = self.zone_of(page);
+        self.link_in(zone, page, order);
     }
 
+    #[inline]
+    fn link_in(&mut self, zone: Zone, page: u32, order: Order) {
+        debug_assert_eq!(self.zone_of(page), zone);
+        let lists = &mut self.zones[zone as usize];
+        lists.nonempty |= 1 << order;
+        let list = &mut lists.orders[order as usize];
+        list.count += 1;
+        let next = core::mem::replace(&mut list.head, page);
+        self.table.set_free(page, order, next);
+    }
+
+    /// Takes a free run off its list. The caller writes its state.
+    #[inline]
     fn unlink(&mut self, page: u32, order: Order) {
         debug_assert_eq!(self.table.state(page), PageState::Free(order));
-        let (next, prev) = (self.table.next(page), self.table.prev(page));
+        let (next, prev) = self.table.links(page);
         if next != NO_PAGE {
             self.table.set_prev(next, prev);
         }
         let zone = self.zone_of(page) as usize;
         let lists = &mut self.zones[zone];
-        lists.counts[order as usize] -= 1;
-        if prev == NO_PAGE {
-            lists.heads[order as usize] = next;
-            if next == NO_PAGE {
-                lists.nonempty &= !(1 << order);
-            }
-        } else {
+        let list = &mut lists.orders[order as usize];
+        list.count -= 1;
+        if prev != NO_PAGE {
             self.table.set_next(prev, next);
+            return;
         }
-        self.table.set_state(page, PageState::Inner);
+        list.head = next;
+        if next == NO_PAGE {
+            lists.nonempty &= !(1 << order);
+        }
     }
 
     /// The largest aligned piece at the front of `range` that lies in one zone.
@@ -152,6 +163,7 @@ impl Section {
     }
 
     /// Makes `range` free, merging every piece upwards while its buddy is free too.
+    #[inline]
     fn release_range(&mut self, mut range: Range<u32>) {
         self.free_pages += range.end - range.start;
         while !range.is_empty() {
@@ -161,26 +173,31 @@ impl Section {
         }
     }
 
+    #[inline]
     fn merge_and_link(&mut self, mut page: u32, mut order: Order) {
+        let zone = self.zone_of(page);
         while (order as usize) < ORDERS - 1 {
+            // A buddy outside the section wraps or lies beyond the table, and is not free.
             let buddy = (self.first + page as usize) ^ (1 << order);
-            let Some(buddy) = buddy.checked_sub(self.first) else { break };
-            if buddy + (1 << order) > self.pages as usize {
+            let buddy = buddy.wrapping_sub(self.first);
+            if !self.table.is_free(buddy, order) {
                 break;
             }
-            // Truncation cannot happen: `buddy` is below `pages`, a u32.
+            // Truncation cannot happen: it is a page of the table.
             let buddy = buddy as u32;
-            if self.zone_of(buddy) != self.zone_of(page) || !self.table.is_free(buddy, order) {
+            if self.zone_of(buddy) != zone {
                 break;
             }
             self.unlink(buddy, order);
+            self.table.set_state(buddy, PageState::Inner);
             page = page.min(buddy);
             order += 1;
         }
-        self.link(page, order);
+        self.link_in(zone, page, order);
     }
 
     /// Takes `count` pages from the front of a free run of at least `order`; the rest stays free.
+    #[inline]
     pub(crate) fn take(
         &mut self,
         count: u32,
@@ -194,12 +211,19 @@ impl Section {
         if fitting == 0 {
             return None;
         }
-        let found = fitting.trailing_zeros();
-        let page = lists.heads[found as usize];
+        let mut found = fitting.trailing_zeros();
+        let page = lists.orders[found as usize].head;
         self.unlink(page, found);
         self.table.set_state(page, PageState::Live(count, kind));
         self.free_pages -= count;
-        self.insert_range(page + count..page + (1 << found));
+        // The upper halves, which have no free buddy: their lower half is taken.
+        while found > order {
+            found -= 1;
+            self.link_in(zone, page + (1 << found), found);
+        }
+        if count != 1 << order {
+            self.insert_range(page + count..page + (1 << order));
+        }
         Some(page)
     }
 
@@ -236,6 +260,7 @@ impl Section {
             };
             let end = head + (1 << order);
             self.unlink(head, order);
+            self.table.set_state(head, PageState::Inner);
             self.insert_range(head..page);
             self.insert_range(range.end.min(end)..end);
             page = end;
@@ -272,11 +297,11 @@ impl Section {
     fn large_spans(&self, zone: Zone) -> impl Iterator<Item = Range<u32>> {
         let lists = &self.zones[zone as usize];
         let order = lists.nonempty.checked_ilog2().unwrap_or(0);
-        let few = lists.counts[order as usize] <= SPANS_MAX;
-        let head = if few { lists.heads[order as usize] } else { NO_PAGE };
+        let few = lists.orders[order as usize].count <= SPANS_MAX;
+        let head = if few { lists.orders[order as usize].head } else { NO_PAGE };
         let first = (head != NO_PAGE).then_some(head);
         let pages = core::iter::successors(first, |&page| {
-            Some(self.table.next(page)).filter(|&next| next != NO_PAGE)
+            Some(self.table.links(page).0).filter(|&next| next != NO_PAGE)
         });
         pages.map(move |page| self.span_around(page, order))
     }
@@ -313,6 +338,7 @@ impl Section {
     }
 
     /// Frees the live run of `count` pages that begins at `page`.
+    #[inline]
     pub(crate) fn give(&mut self, page: u32, count: u32) {
         debug_assert!(matches!(self.table.state(page), PageState::Live(n, _) if n == count));
         self.table.set_state(page, PageState::Inner);
@@ -341,7 +367,7 @@ impl Section {
     pub(crate) fn free_runs(&self) -> Vec<usize> {
         let orders = self.pages.ilog2() as usize + 1;
         (0..orders)
-            .map(|order| self.zones.iter().map(|zone| zone.counts[order] as usize).sum())
+            .map(|order| self.zones.iter().map(|zone| zone.orders[order].count as usize).sum())
             .collect()
     }
 
@@ -399,7 +425,9 @@ impl Section {
         let buddy = (absolute ^ (1 << order)).wrapping_sub(self.first);
         if buddy.checked_add(1 << order).is_some_and(|end| end <= self.pages as usize) {
             let buddy = buddy as u32;
-            if self.zone_of(buddy) == self.zone_of(page) && self.table.is_free(buddy, order) {
+            if self.zone_of(buddy) == self.zone_of(page)
+                && self.table.is_free(buddy as usize, order)
+            {
                 return Err(format!("buddies {page} and {buddy} of order {order} are both free"));
             }
         }
@@ -408,12 +436,13 @@ impl Section {
 
     fn check_lists(&self, lists: &FreeLists, counts: &[u32; ORDERS]) -> Result<(), String> {
         for order in 0..ORDERS as u32 {
-            let (mut page, mut prev, mut seen) = (lists.heads[order as usize], NO_PAGE, 0);
+            let (mut page, mut prev, mut seen) = (lists.orders[order as usize].head, NO_PAGE, 0);
             if (page != NO_PAGE) != ((lists.nonempty >> order) & 1 == 1) {
                 return Err(format!("the mask of order {order} is wrong"));
             }
             while page != NO_PAGE {
-                if self.table.state(page) != PageState::Free(order) || self.table.prev(page) != prev
+                if self.table.state(page) != PageState::Free(order)
+                    || self.table.links(page).1 != prev
                 {
                     return Err(format!("page {page} is wrongly on the list of order {order}"));
                 }
@@ -421,9 +450,9 @@ impl Section {
                 if seen > counts[order as usize] {
                     return Err(format!("the list of order {order} is too long"));
                 }
-                (prev, page) = (page, self.table.next(page));
+                (prev, page) = (page, self.table.links(page).0);
             }
-            if seen != counts[order as usize] || seen != lists.counts[order as usize] {
+            if seen != counts[order as usize] || seen != lists.orders[order as usize].count {
                 return Err(format!(
                     "order {order} has {} free runs, not {seen}",
                     counts[order as usize]

@@ -38,7 +38,7 @@ impl GlobalAllocator {
     fn reopen(&self, index: usize) {
         let mut slabs = lock(&self.cpus[index].slabs);
         if slabs.closed {
-            self.pending[index].open();
+            self.commons.pending[index].open();
             slabs.closed = false;
         }
     }
@@ -80,9 +80,9 @@ impl GlobalAllocator {
             return Err(AllocError::InvalidParam);
         }
         old.closed = true;
-        let chain = self.pending[from.index()].close(to);
+        let chain = self.commons.pending[from.index()].close(to);
         let mut adopted: Vec<SlabId> = Vec::new();
-        old.set.for_each(&self.arena, |id, _| adopted.push(id));
+        old.set.for_each(&self.commons.arena, |id, _| adopted.push(id));
         for &id in &adopted {
             self.change_owner(&mut old, &mut new, id, to);
         }
@@ -91,8 +91,8 @@ impl GlobalAllocator {
         self.drain_chain(to, &mut new, chain);
         // A free that is about to queue its slab is taken now; the queueing is then for nothing.
         for id in adopted {
-            let slab = self.arena.get(id);
-            let ours = slab.owner() == to && self.map.slab(slab.base()) == Some(id);
+            let slab = self.commons.arena.get(id);
+            let ours = slab.owner() == to && self.commons.map.slab(slab.base()) == Some(id);
             if ours && slab.state().list != ListState::None {
                 self.collect(&mut new, id, slab);
             }
@@ -118,11 +118,11 @@ impl GlobalAllocator {
     }
 
     fn change_owner(&self, old: &mut CpuSlabs, new: &mut CpuSlabs, id: SlabId, to: CpuId) {
-        old.set.remove(&self.arena, id);
-        let slab = self.arena.get(id);
+        old.set.remove(&self.commons.arena, id);
+        let slab = self.commons.arena.get(id);
         slab.set_state(SlabState { owner: to, ..slab.state() });
-        new.set.insert(&self.arena, id);
-        if let Some(observer) = &self.observer {
+        new.set.insert(&self.commons.arena, id);
+        if let Some(observer) = &self.commons.observer {
             observer.owner_changed(slab.base(), slab.shape().pages as usize, to);
         }
     }
@@ -147,21 +147,21 @@ impl GlobalAllocator {
         let Ok(slot) = self.cpu(cpu) else { return 0 };
         let mut slabs = lock(&slot.slabs);
         let drained = self.drain_into(cpu, &mut slabs).pages;
-        let empty = slabs.set.empty_slabs(&self.arena);
+        let empty = slabs.set.empty_slabs(&self.commons.arena);
         drained + empty.into_iter().map(|id| self.return_slab(&mut slabs, id)).sum::<usize>()
     }
 
     /// Empty slabs of one class that `cpu` keeps.
     pub fn empty_slabs(&self, cpu: CpuId, class: SizeClass) -> usize {
         let (Ok(slot), true) = (self.cpu(cpu), class.index() < self.table.len()) else { return 0 };
-        lock(&slot.slabs).set.class(class).count(ListState::Empty) as usize
+        lock(&slot.slabs).set.class(class).empties() as usize
     }
 
     /// As [`trim`](Self::trim) for one class, without draining.
     pub fn trim_class(&self, cpu: CpuId, class: SizeClass) -> usize {
         let (Ok(slot), true) = (self.cpu(cpu), class.index() < self.table.len()) else { return 0 };
         let mut slabs = lock(&slot.slabs);
-        let empty = slabs.set.empty_slabs_of(&self.arena, class);
+        let empty = slabs.set.empty_slabs_of(&self.commons.arena, class);
         empty.into_iter().map(|id| self.return_slab(&mut slabs, id)).sum()
     }
 }

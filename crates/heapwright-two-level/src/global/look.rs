@@ -18,7 +18,7 @@ impl GlobalAllocator {
         let mut sums: Vec<ClassStats> = self.table.classes().map(bare).collect();
         self.for_each_cpu(cpu, |_, slabs| {
             for (class, sum) in self.table.classes().zip(&mut sums) {
-                sum.add(&slabs.set.stats(&self.arena, &self.table, class));
+                sum.add(&slabs.set.stats(&self.commons.arena, &self.table, class));
             }
         });
         sums
@@ -28,7 +28,7 @@ impl GlobalAllocator {
     /// `f` must not call the allocator.
     pub fn for_each_taken_slot(&self, owner: Option<CpuId>, f: &mut dyn FnMut(usize, usize)) {
         self.for_each_cpu(owner, |_, slabs| {
-            slabs.set.for_each(&self.arena, |_, slab| {
+            slabs.set.for_each(&self.commons.arena, |_, slab| {
                 let size = self.table.size(slab.shape().class);
                 slab.for_each_live(|slot| f(slab.base() + slot * size, size));
             });
@@ -44,7 +44,7 @@ impl GlobalAllocator {
         let slabs = lock(&slot.slabs);
         let mut found = slabs.set.serving(class).is_some();
         if !found {
-            slabs.set.for_each(&self.arena, |_, slab| {
+            slabs.set.for_each(&self.commons.arena, |_, slab| {
                 found |= slab.shape().class == class && slab.count_pending() > 0;
             });
         }
@@ -72,9 +72,9 @@ impl GlobalAllocator {
     /// What is wrong, in words.
     pub fn check_invariants(&self) -> Result<(), String> {
         let mut queued: HashSet<SlabId> = HashSet::new();
-        for stack in &self.pending {
+        for stack in &self.commons.pending {
             let mut twice = false;
-            remote::for_each_queued(stack, &self.arena, |id| twice |= !queued.insert(id));
+            remote::for_each_queued(stack, &self.commons.arena, |id| twice |= !queued.insert(id));
             if twice {
                 return Err("a slab is on two pending stacks".into());
             }
@@ -87,11 +87,11 @@ impl GlobalAllocator {
                     damage = result.map_err(|what| format!("cpu {}: {what}", cpu.0));
                 }
             };
-            note(slabs.set.check(&self.arena));
+            note(slabs.set.check(&self.commons.arena));
             if slabs.closed && !slabs.set.is_empty() {
                 note(Err("it was adopted and has slabs".into()));
             }
-            slabs.set.for_each(&self.arena, |id, slab| {
+            slabs.set.for_each(&self.commons.arena, |id, slab| {
                 slabs_pages += slab.shape().pages as usize;
                 seen += usize::from(queued.contains(&id));
                 note(self.check_slab(cpu, id, slab, queued.contains(&id)));
@@ -127,8 +127,8 @@ impl GlobalAllocator {
         if slab.count_pending() > 0 && !queued {
             return Err(format!("the slab at {base:#x} has remote frees that nobody looks at"));
         }
-        let pages = (0..shape.pages as usize).map(|page| base + page * self.page_size);
-        if pages.into_iter().any(|pos| self.map.slab(pos) != Some(id)) {
+        let pages = (0..shape.pages as usize).map(|page| base + page * self.commons.page_size);
+        if pages.into_iter().any(|pos| self.commons.map.slab(pos) != Some(id)) {
             return Err(format!("the page map does not know the slab at {base:#x}"));
         }
         Ok(())

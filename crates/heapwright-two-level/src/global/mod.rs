@@ -16,16 +16,20 @@
 //! A free of another CPU's slot takes no lock (`remote.rs`). An owner drains its pending stack on a
 //! miss, before it asks for pages, and in `drain`, `trim` and `adopt`; nothing else drains.
 //!
-//! - `slots.rs`: blocks and slots; making and returning slabs.
+//! - `slots.rs`: blocks and slots.
+//! - `slabs.rs`: making and returning slabs.
+//! - `alone.rs`: blocks for a caller that has the allocator to itself: the same without a lock.
 //! - `pages.rs`: runs of pages and sections.
 //! - `cpus.rs`: attach, detach, adopt, drain, trim.
 //! - `look.rs`: figures, walks, invariants.
 //! - `page_map.rs`: page → slab.
 
+mod alone;
 mod cpus;
 mod look;
 mod page_map;
 mod pages;
+mod slabs;
 mod slots;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
@@ -40,7 +44,7 @@ use page_map::PageMap;
 use crate::buddy::BuddyAllocator;
 use crate::remote::PendingStack;
 use crate::size_class::{ClassTable, SizeClass, SlotSize};
-use crate::slab::{Descriptors, Sharing, SlabArena, SlabSet};
+use crate::slab::{Descriptors, SlabArena, SlabSet};
 use crate::sync::{AtomicU32, Mutex};
 
 /// Index of a CPU (a thread of the Heap), from 0.
@@ -93,7 +97,6 @@ pub trait SlabObserver: Send + Sync + core::fmt::Debug {
 /// What a class needs to know about its slabs.
 #[derive(Debug)]
 struct Class {
-    slot: SlotSize,
     /// Slab sizes in pages, ascending.
     ladder: Vec<u32>,
     /// Index into the ladder of a CPU's first slab.
@@ -145,14 +148,22 @@ struct PageLevel {
 #[derive(Debug)]
 pub struct GlobalAllocator {
     table: ClassTable,
-    classes: Box<[Class]>,
-    page_size: usize,
     cpus: Box<[Cpu]>,
-    /// By CPU.
-    pending: Box<[PendingStack]>,
+    commons: Commons,
+    level: Mutex<PageLevel>,
+}
+
+/// What is reached without a lock: it is set once, or made of atomics.
+#[derive(Debug)]
+struct Commons {
+    classes: Box<[Class]>,
+    /// Slots by class; as many as a byte can name, so that no look-up needs a test.
+    slots: Box<[SlotSize; 256]>,
+    page_size: usize,
     arena: SlabArena,
     map: PageMap,
-    level: Mutex<PageLevel>,
+    /// By CPU.
+    pending: Box<[PendingStack]>,
     observer: Option<Arc<dyn SlabObserver>>,
 }
 
@@ -169,27 +180,30 @@ impl GlobalAllocator {
             return Err(AllocError::InvalidParam);
         }
         let buddy = BuddyAllocator::new(page_size)?;
-        let sharing = if cpus == 1 { Sharing::Exclusive } else { Sharing::Shared };
         let mut classes = Vec::with_capacity(table.len());
+        let mut slots = Box::new([SlotSize::new(8); 256]);
         for class in table.classes() {
             let ladder = table.ladder(class, page_size)?;
+            slots[class.index()] = SlotSize::new(table.size(class));
             classes.push(Class {
-                slot: SlotSize::new(table.size(class)),
                 first_rung: table.first_rung(ladder.len()),
                 ladder,
                 align: table.slot_align(class).max(page_size),
             });
         }
         Ok(Self {
-            cpus: (0..cpus).map(|_| Cpu::new(&table, sharing)).collect(),
+            cpus: (0..cpus).map(|_| Cpu::new(&table)).collect(),
             table,
-            classes: classes.into_boxed_slice(),
-            page_size,
-            pending: (0..cpus).map(|_| PendingStack::new()).collect(),
-            arena: SlabArena::new(),
-            map: PageMap::new(page_size.trailing_zeros()),
+            commons: Commons {
+                classes: classes.into_boxed_slice(),
+                slots,
+                page_size,
+                arena: SlabArena::new(),
+                map: PageMap::new(page_size.trailing_zeros()),
+                pending: (0..cpus).map(|_| PendingStack::new()).collect(),
+                observer: None,
+            },
             level: Mutex::new(PageLevel { buddy, descriptors: Descriptors::new() }),
-            observer: None,
         })
     }
 
@@ -205,12 +219,12 @@ impl GlobalAllocator {
 
     /// Bytes of a page.
     pub fn page_size(&self) -> usize {
-        self.page_size
+        self.commons.page_size
     }
 
     /// Sets who is told of slabs, before there is any.
     pub fn set_observer(&mut self, observer: Arc<dyn SlabObserver>) {
-        self.observer = Some(observer);
+        self.commons.observer = Some(observer);
     }
 
     fn cpu(&self, cpu: CpuId) -> AllocResult<&Cpu> {
@@ -219,9 +233,9 @@ impl GlobalAllocator {
 }
 
 impl Cpu {
-    fn new(table: &ClassTable, sharing: Sharing) -> Self {
+    fn new(table: &ClassTable) -> Self {
         Self {
-            slabs: Mutex::new(CpuSlabs { set: SlabSet::new(table, sharing), closed: false }),
+            slabs: Mutex::new(CpuSlabs { set: SlabSet::new(table), closed: false }),
             slot: AtomicU32::new(cpus::SLOT_FREE),
         }
     }

@@ -20,15 +20,20 @@ pub const PAGE_MAP_BYTES: usize = size_of::<u32>();
 #[derive(Debug)]
 struct MapSection {
     start: usize,
-    bytes: usize,
     slabs: Box<[AtomicU32]>,
 }
 
 impl MapSection {
+    /// The entry of the page at `pos` and those behind it.
+    #[inline]
+    fn entries_from(&self, pos: usize, page_shift: u32) -> Option<&[AtomicU32]> {
+        // An address before the section wraps around, far beyond its end.
+        self.slabs.get(pos.wrapping_sub(self.start) >> page_shift..)
+    }
+
     #[inline]
     fn entry(&self, pos: usize, page_shift: u32) -> Option<&AtomicU32> {
-        let offset = pos.wrapping_sub(self.start);
-        if offset < self.bytes { self.slabs.get(offset >> page_shift) } else { None }
+        self.slabs.get(pos.wrapping_sub(self.start) >> page_shift)
     }
 }
 
@@ -66,8 +71,7 @@ impl PageMap {
 
     /// Adds a section. One caller at a time, at most [`SECTIONS_MAX`] times.
     pub(crate) fn publish(&self, start: usize, entries: Entries) {
-        let bytes = entries.0.len() << self.page_shift;
-        let section = Arc::new(MapSection { start, bytes, slabs: entries.0 });
+        let section = Arc::new(MapSection { start, slabs: entries.0 });
         let count = self.count.load(Ordering::Relaxed) as usize;
         let mut sections = match count.checked_sub(1) {
             Some(last) => self.snapshots[last].get().map_or_else(Vec::new, |all| all.to_vec()),
@@ -81,32 +85,32 @@ impl PageMap {
         self.count.store(count as u32 + 1, Ordering::Release);
     }
 
-    #[inline]
-    fn entry(&self, pos: usize) -> Option<&AtomicU32> {
-        let first = self.first.get()?;
-        first.entry(pos, self.page_shift).or_else(|| self.entry_elsewhere(pos))
-    }
-
+    /// A section around `pos` that is not the first one, or that one still.
     #[cold]
-    fn entry_elsewhere(&self, pos: usize) -> Option<&AtomicU32> {
+    fn section_elsewhere(&self, pos: usize) -> Option<&MapSection> {
         let count = self.count.load(Ordering::Acquire) as usize;
         let sections = self.snapshots.get(count.checked_sub(1)?)?.get()?;
         let at = sections.partition_point(|section| section.start <= pos);
-        sections[at.checked_sub(1)?].entry(pos, self.page_shift)
+        Some(&sections[at.checked_sub(1)?])
     }
 
     /// The slab around `pos`.
     #[inline]
     pub(crate) fn slab(&self, pos: usize) -> Option<SlabId> {
-        SlabId::from_link(self.entry(pos)?.load(Ordering::Acquire))
+        let entry = match self.first.get()?.entry(pos, self.page_shift) {
+            Some(entry) => entry,
+            None => self.section_elsewhere(pos)?.entry(pos, self.page_shift)?,
+        };
+        SlabId::from_link(entry.load(Ordering::Acquire))
     }
 
     /// Writes the entries of the `pages` pages from `base`, which lie in one section.
     pub(crate) fn set(&self, base: usize, pages: usize, id: Option<SlabId>) {
-        for page in 0..pages {
-            if let Some(entry) = self.entry(base + (page << self.page_shift)) {
-                entry.store(SlabId::to_link(id), Ordering::Release);
-            }
+        let first = self.first.get().and_then(|first| first.entries_from(base, self.page_shift));
+        let elsewhere = || self.section_elsewhere(base)?.entries_from(base, self.page_shift);
+        let Some(entries) = first.or_else(elsewhere) else { return };
+        for entry in entries.iter().take(pages) {
+            entry.store(SlabId::to_link(id), Ordering::Release);
         }
     }
 }

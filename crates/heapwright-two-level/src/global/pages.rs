@@ -5,6 +5,7 @@ use heapwright_core::AllocResult;
 use super::GlobalAllocator;
 use super::page_map::PageMap;
 use crate::buddy::ManagedSection;
+use crate::size_class::SizeClass;
 use crate::slab::{bitmap_words, slab_meta_bytes};
 use crate::sync::lock;
 
@@ -22,22 +23,25 @@ impl GlobalAllocator {
         let place = level.buddy.judge_region(start, size, phys_start)?;
         let pages = place.pages as usize;
         let entries = PageMap::prepare(pages)?;
-        level.descriptors.reserve(&self.arena, self.descriptor_lines(pages))?;
+        level.descriptors.reserve(&self.commons.arena, self.descriptor_lines(pages))?;
         level.buddy.add_region(start, size, phys_start)?;
-        self.map.publish(place.first, entries);
+        self.commons.map.publish(place.first, entries);
         Ok(())
     }
 
     /// Lines of descriptors that slabs over `pages` pages have at most.
     fn descriptor_lines(&self, pages: usize) -> usize {
-        let lines_per_page = |(class, rung): (&super::Class, u32)| {
-            let slots = rung as usize * self.page_size / class.slot.size;
+        let lines_per_page = |(class, rung): (SizeClass, u32)| {
+            let slots = rung as usize * self.commons.page_size / self.table.size(class);
             let slots = u32::try_from(slots).unwrap_or(u32::MAX);
             debug_assert!(bitmap_words(slots) > 0);
             (slab_meta_bytes(slots) / 64).div_ceil(rung as usize)
         };
-        let rungs =
-            self.classes.iter().flat_map(|class| class.ladder.iter().map(move |&n| (class, n)));
+        let rungs = self
+            .table
+            .classes()
+            .zip(&self.commons.classes)
+            .flat_map(|(class, known)| known.ladder.iter().map(move |&n| (class, n)));
         pages.saturating_mul(rungs.map(lines_per_page).max().unwrap_or(0))
     }
 

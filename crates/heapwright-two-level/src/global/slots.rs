@@ -1,4 +1,4 @@
-//! Blocks and slots: taking, giving, and the slabs made and returned on the way.
+//! Blocks and slots: taking and giving.
 
 use core::alloc::Layout;
 
@@ -7,7 +7,7 @@ use heapwright_core::{AllocError, AllocResult};
 use super::{CpuId, CpuSlabs, GlobalAllocator, SlabInfo};
 use crate::remote;
 use crate::size_class::{SizeClass, SlotSize};
-use crate::slab::{ListState, Shape, Slab, SlabId, SlotBit};
+use crate::slab::{ListState, Slab, SlabId, SlotBit};
 use crate::sync::{MutexGuard, lock};
 
 /// What a drain brought.
@@ -36,11 +36,11 @@ impl Group {
     #[inline]
     fn mask_of(&self, pos: usize) -> Option<u64> {
         let offset = pos.wrapping_sub(self.start);
-        if offset >= self.slots * self.size.size {
+        if offset >= self.slots * self.size.bytes() {
             return None;
         }
         let slot = self.size.index_of(offset);
-        (slot * self.size.size == offset).then(|| 1 << slot)
+        (slot * self.size.bytes() == offset).then(|| 1 << slot)
     }
 }
 
@@ -61,7 +61,7 @@ impl GlobalAllocator {
         }
         let Some(class) = self.table.class_of(layout) else {
             self.cpu(cpu)?;
-            let pages = layout.size().div_ceil(self.page_size);
+            let pages = layout.size().div_ceil(self.commons.page_size);
             return self.alloc_pages(pages, layout.align());
         };
         let mut slabs = lock(&self.cpu(cpu)?.slabs);
@@ -69,8 +69,8 @@ impl GlobalAllocator {
             return Err(AllocError::InvalidParam);
         }
         loop {
-            if let Some((slab, slot)) = slabs.set.take_one(&self.arena, class) {
-                return Ok(slab.base() + slot * self.classes[class.index()].slot.size);
+            if let Some((slab, slot)) = self.take_one(&mut slabs, class) {
+                return Ok(slab.base() + slot * self.commons.slots[class.index()].bytes());
             }
             self.drain_into(cpu, &mut slabs);
             if slabs.set.serving(class).is_none() {
@@ -94,11 +94,11 @@ impl GlobalAllocator {
         max: usize,
         mut out: impl FnMut(usize),
     ) -> usize {
-        let (Ok(cpu_slabs), Some(geometry)) = (self.cpu(cpu), self.classes.get(class.index()))
-        else {
+        let Ok(cpu_slabs) = self.cpu(cpu) else { return 0 };
+        if class.index() >= self.table.len() {
             return 0;
-        };
-        let size = geometry.slot.size;
+        }
+        let size = self.table.size(class);
         let mut slabs = lock(&cpu_slabs.slabs);
         let mut taken = self.take_available(&mut slabs, class, size, max, &mut out);
         if taken < max && self.drain_into(cpu, &mut slabs).slots > 0 {
@@ -108,6 +108,22 @@ impl GlobalAllocator {
             taken = self.take_available(&mut slabs, class, size, max, &mut out);
         }
         taken
+    }
+
+    /// Whether other CPUs may free while one allocates.
+    #[inline]
+    fn shared(&self) -> bool {
+        self.cpus.len() > 1
+    }
+
+    #[inline]
+    fn take_one(&self, slabs: &mut CpuSlabs, class: SizeClass) -> Option<(Slab<'_>, usize)> {
+        let (set, arena) = (&mut slabs.set, &self.commons.arena);
+        if self.shared() {
+            set.take_one::<true>(arena, class)
+        } else {
+            set.take_one::<false>(arena, class)
+        }
     }
 
     #[inline]
@@ -122,80 +138,16 @@ impl GlobalAllocator {
         let mut taken = 0;
         while taken < max {
             let Some(id) = slabs.set.serving(class) else { break };
-            let base = self.arena.get(id).base();
-            taken += slabs.set.take_many(&self.arena, class, id, max - taken, |slot| {
-                out(base + slot * size);
-            });
+            let base = self.commons.arena.get(id).base();
+            let (set, arena, left) = (&mut slabs.set, &self.commons.arena, max - taken);
+            let hand = |slot| out(base + slot * size);
+            taken += if self.shared() {
+                set.take_many::<true>(arena, class, id, left, hand)
+            } else {
+                set.take_many::<false>(arena, class, id, left, hand)
+            };
         }
         taken
-    }
-
-    /// Makes a slab of `class` for `cpu`: as many pages as fit the number of its slabs, fewer where
-    /// those cannot be had.
-    fn add_slab(&self, cpu: CpuId, slabs: &mut CpuSlabs, class: SizeClass) -> AllocResult {
-        let geometry = &self.classes[class.index()];
-        let wanted = geometry.first_rung + slabs.set.class(class).slabs() as usize;
-        let wanted = wanted.min(geometry.ladder.len() - 1);
-        let mut level = lock(&self.level);
-        let (pages, base) = geometry.ladder[..=wanted]
-            .iter()
-            .rev()
-            .find_map(|&pages| {
-                let base = level.buddy.alloc_slab(pages as usize, geometry.align).ok()?;
-                Some((pages, base))
-            })
-            .ok_or(AllocError::NoMemory)?;
-        let slots = pages as usize * self.page_size / geometry.slot.size;
-        let slots = u32::try_from(slots).map_err(|_| AllocError::NoMemory);
-        let id = slots.and_then(|slots| Ok((slots, level.descriptors.take(&self.arena, slots)?)));
-        let (slots, id) = match id {
-            Ok(made) => made,
-            Err(error) => {
-                level.buddy.dealloc_slab(base, pages as usize)?;
-                return Err(error);
-            }
-        };
-        drop(level);
-        let slab = self.arena.get(id);
-        slab.set_up(base, Shape { slots, pages, class }, cpu);
-        if let Some(observer) = &self.observer {
-            observer.slab_added(base, pages as usize, class, cpu);
-        }
-        self.map.set(base, pages as usize, Some(id));
-        slabs.set.insert(&self.arena, id);
-        remote::admit(slab);
-        Ok(())
-    }
-
-    /// Returns an empty slab to the page level, unless it is queued; returns its pages.
-    pub(super) fn return_slab(&self, slabs: &mut CpuSlabs, id: SlabId) -> usize {
-        let slab = self.arena.get(id);
-        if !remote::retire(slab) {
-            return 0;
-        }
-        let (base, pages) = (slab.base(), slab.shape().pages as usize);
-        slabs.set.remove(&self.arena, id);
-        self.map.set(base, pages, None);
-        if let Some(observer) = &self.observer {
-            observer.slab_removed(base, pages);
-        }
-        let mut level = lock(&self.level);
-        level.descriptors.give(&self.arena, id);
-        let freed = level.buddy.dealloc_slab(base, pages);
-        debug_assert_eq!(freed, Ok(()), "the pages of a slab are a live run");
-        pages
-    }
-
-    /// The slab around `pos` and the slot that begins there.
-    #[inline]
-    fn find(&self, pos: usize) -> Option<(SlabId, Slab<'_>, usize)> {
-        let id = self.map.slab(pos)?;
-        let slab = self.arena.get(id);
-        let shape = slab.shape();
-        let size = self.classes[shape.class.index()].slot;
-        let offset = pos.wrapping_sub(slab.base());
-        let slot = size.index_of(offset);
-        (slot * size.size == offset && slot < shape.slots as usize).then_some((id, slab, slot))
     }
 
     /// Frees one block: the slot or the run of pages that begins at `pos`.
@@ -210,7 +162,7 @@ impl GlobalAllocator {
     /// a CPU that is not there.
     pub fn dealloc(&self, cpu: CpuId, pos: usize) -> AllocResult {
         self.cpu(cpu)?;
-        let Some((id, slab, slot)) = self.find(pos) else { return self.dealloc_run(pos) };
+        let Some((id, slab, slot)) = self.commons.find(pos) else { return self.dealloc_run(pos) };
         let won = self.give_group(cpu, &mut None, id, slab, SlotBit::of(slot));
         if won { Ok(()) } else { Err(AllocError::NotAllocated) }
     }
@@ -245,23 +197,34 @@ impl GlobalAllocator {
                 open.bit.mask |= mask;
                 continue;
             }
-            let Some((id, slab, slot)) = self.find(pos) else {
+            let Some((id, slab, slot)) = self.commons.find(pos) else {
                 all_won = false;
                 continue;
             };
             let bit = SlotBit::of(slot);
             let shape = slab.shape();
-            let size = self.classes[shape.class.index()].slot;
+            let size = self.commons.slots[shape.class.index()];
             let first = slot / 64 * 64;
             let slots = (shape.slots as usize - first).min(64);
-            let group_start = slab.base() + first * size.size;
+            let group_start = slab.base() + first * size.bytes();
             if let Some(done) = group.replace(Group { id, bit, start: group_start, slots, size }) {
-                all_won &=
-                    self.give_group(cpu, &mut guard, done.id, self.arena.get(done.id), done.bit);
+                all_won &= self.give_group(
+                    cpu,
+                    &mut guard,
+                    done.id,
+                    self.commons.arena.get(done.id),
+                    done.bit,
+                );
             }
         }
         if let Some(done) = group {
-            all_won &= self.give_group(cpu, &mut guard, done.id, self.arena.get(done.id), done.bit);
+            all_won &= self.give_group(
+                cpu,
+                &mut guard,
+                done.id,
+                self.commons.arena.get(done.id),
+                done.bit,
+            );
         }
         if all_won { Ok(()) } else { Err(AllocError::NotAllocated) }
     }
@@ -281,14 +244,19 @@ impl GlobalAllocator {
             // Owned still, and a slab still, now that nobody can adopt it or return it?
             let state = slab.state();
             if state.owner == cpu && state.list != ListState::None {
-                let given = slabs.set.give(&self.arena, id, slab, bit);
+                let (set, arena) = (&mut slabs.set, &self.commons.arena);
+                let given = if self.shared() {
+                    set.give::<true>(arena, id, slab, bit)
+                } else {
+                    set.give::<false>(arena, id, slab, bit)
+                };
                 if given.surplus {
                     self.return_slab(slabs, id);
                 }
                 return given.won == bit.mask;
             }
         }
-        remote::free(&self.pending, id, slab, bit) == bit.mask
+        remote::free(&self.commons.pending, id, slab, bit) == bit.mask
     }
 
     /// Drains the pending stack of `cpu`, whose lock is held.
@@ -296,7 +264,7 @@ impl GlobalAllocator {
         if slabs.closed {
             return Drained::default();
         }
-        self.drain_chain(cpu, slabs, self.pending[cpu.index()].take_all())
+        self.drain_chain(cpu, slabs, self.commons.pending[cpu.index()].take_all())
     }
 
     /// Drains the slabs of a chain that was taken off a stack.
@@ -308,11 +276,11 @@ impl GlobalAllocator {
     ) -> Drained {
         let mut drained = Drained::default();
         while let Some(id) = chain {
-            let slab = self.arena.get(id);
+            let slab = self.commons.arena.get(id);
             chain = remote::unqueue(slab);
             if slab.owner() != cpu {
                 // Pushed by one who read the owner before an adoption: pass it on.
-                remote::enqueue(&self.pending, id, slab);
+                remote::enqueue(&self.commons.pending, id, slab);
                 continue;
             }
             let one = self.collect(slabs, id, slab);
@@ -324,7 +292,7 @@ impl GlobalAllocator {
 
     /// Makes the pending slots of one slab available, and returns the slab if it is surplus.
     pub(super) fn collect(&self, slabs: &mut CpuSlabs, id: SlabId, slab: Slab<'_>) -> Drained {
-        let (slots, surplus) = slabs.set.collect(&self.arena, id, slab);
+        let (slots, surplus) = slabs.set.collect(&self.commons.arena, id, slab);
         let pages = if surplus { self.return_slab(slabs, id) } else { 0 };
         Drained { slots, pages }
     }
@@ -336,9 +304,9 @@ impl GlobalAllocator {
     /// Constant; `O(log sections)` outside the first section.
     #[inline]
     pub fn slab_at(&self, pos: usize) -> Option<SlabInfo> {
-        let slab = self.arena.get(self.map.slab(pos)?);
+        let slab = self.commons.arena.get(self.commons.map.slab(pos)?);
         let (shape, base) = (slab.shape(), slab.base());
-        let size = self.classes[shape.class.index()].slot;
+        let size = self.commons.slots[shape.class.index()];
         let slot = size.index_of(pos.wrapping_sub(base));
         Some(SlabInfo {
             base,
@@ -347,12 +315,12 @@ impl GlobalAllocator {
             owner: slab.owner(),
             slots: shape.slots as usize,
             slot,
-            slot_start: base + slot * size.size,
+            slot_start: base + slot * size.bytes(),
         })
     }
 
     /// Whether `pos` is the start of a slot that is handed out, without a lock.
     pub fn is_taken(&self, pos: usize) -> bool {
-        self.find(pos).is_some_and(|(_, slab, slot)| slab.is_live(SlotBit::of(slot)))
+        self.commons.find(pos).is_some_and(|(_, slab, slot)| slab.is_live(SlotBit::of(slot)))
     }
 }

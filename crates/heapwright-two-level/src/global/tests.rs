@@ -331,6 +331,41 @@ fn all_memory_is_regained_in_any_order() {
     two.check_invariants().unwrap();
 }
 
+#[test]
+fn a_borrowed_allocator_refuses_the_same() {
+    let mut two = allocator(ClassTable::kernel(), 2, 64);
+    for bad in [layout(0, 8), layout(0, 8192)] {
+        assert_eq!(two.alloc_mut(CpuId(0), bad), Err(InvalidParam));
+    }
+    assert_eq!(two.alloc_mut(CpuId(2), layout(8, 8)), Err(InvalidParam));
+    assert_eq!(two.alloc_mut(CpuId(2), layout(9000, 8)), Err(InvalidParam));
+    assert_eq!(two.dealloc_mut(CpuId(2), START), Err(InvalidParam));
+    let mut live = std::collections::HashSet::new();
+    for size in [8, 100, 500, 2048, 4096, 9000] {
+        live.insert(two.alloc_mut(CpuId(0), layout(size, 8)).unwrap());
+    }
+    for pos in START - 8..START + 64 * PAGE + 8 {
+        if !live.contains(&pos) {
+            assert_eq!(two.dealloc_mut(CpuId(pos as u16 % 2), pos), Err(NotAllocated), "{pos:#x}");
+        }
+    }
+    // A remote free, and one in the name of the CPU that adopts.
+    let block = two.alloc_mut(CpuId(0), layout(64, 8)).unwrap();
+    two.dealloc_mut(CpuId(1), block).unwrap();
+    assert_eq!(two.dealloc_mut(CpuId(0), block), Err(NotAllocated));
+    assert_eq!(two.dealloc_mut(CpuId(1), block), Err(NotAllocated));
+    two.check_invariants().unwrap();
+    two.adopt(CpuId(0), CpuId(1)).unwrap();
+    assert_eq!(two.alloc_mut(CpuId(0), layout(8, 8)), Err(InvalidParam));
+    for pos in live {
+        two.dealloc_mut(CpuId(1), pos).unwrap();
+        assert_eq!(two.dealloc_mut(CpuId(1), pos), Err(NotAllocated));
+        two.check_invariants().unwrap();
+    }
+    trim_all(&two);
+    assert_eq!(two.allocated_bytes(), 0);
+}
+
 /// One step of the model: what is live, and who may still own slabs.
 struct Model {
     allocator: GlobalAllocator,
@@ -346,11 +381,28 @@ impl Model {
         CpuId(self.open[self.random.below(self.open.len())])
     }
 
+    /// Under locks, or with all of it borrowed: both ways in one history.
+    fn alloc(&mut self, cpu: CpuId, layout: Layout) -> AllocResult<usize> {
+        if self.random.below(2) == 0 {
+            self.allocator.alloc(cpu, layout)
+        } else {
+            self.allocator.alloc_mut(cpu, layout)
+        }
+    }
+
+    fn dealloc(&mut self, cpu: CpuId, pos: usize) -> AllocResult {
+        if self.random.below(2) == 0 {
+            self.allocator.dealloc(cpu, pos)
+        } else {
+            self.allocator.dealloc_mut(cpu, pos)
+        }
+    }
+
     fn step(&mut self, generator: &mut Generator) {
         match generator.next_op() {
             Op::Alloc { key, size, align } => {
                 let cpu = self.cpu();
-                match self.allocator.alloc(cpu, layout(size, align)) {
+                match self.alloc(cpu, layout(size, align)) {
                     Ok(pos) => {
                         self.shadow.alloc(pos, size, align).unwrap();
                         self.live.resize(self.live.len().max(key + 1), None);
@@ -365,17 +417,17 @@ impl Model {
             Op::Free { key } => {
                 let (pos, size, align) = self.live[key].take().unwrap();
                 let cpu = self.cpu();
-                self.allocator.dealloc(cpu, pos).unwrap();
+                self.dealloc(cpu, pos).unwrap();
                 self.shadow.free(pos, size, align).unwrap();
                 let cpu = self.cpu();
-                assert_eq!(self.allocator.dealloc(cpu, pos), Err(NotAllocated));
+                assert_eq!(self.dealloc(cpu, pos), Err(NotAllocated));
             }
             Op::Realloc { key, size } => {
                 let (pos, old, align) = self.live[key].unwrap();
                 let cpu = self.cpu();
-                let Ok(new) = self.allocator.alloc(cpu, layout(size, align)) else { return };
+                let Ok(new) = self.alloc(cpu, layout(size, align)) else { return };
                 self.shadow.alloc(new, size, align).unwrap();
-                self.allocator.dealloc(cpu, pos).unwrap();
+                self.dealloc(cpu, pos).unwrap();
                 self.shadow.free(pos, old, align).unwrap();
                 self.live[key] = Some((new, size, align));
             }

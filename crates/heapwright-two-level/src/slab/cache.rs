@@ -17,7 +17,7 @@ use heapwright_core::{AllocError, AllocResult};
 
 use super::arena::{Descriptors, Shape, Slab, SlabArena, SlabId};
 use super::set::{ClassStats, SlabSet};
-use super::slots::{Sharing, SlotBit};
+use super::slots::SlotBit;
 use crate::global::CpuId;
 use crate::remote;
 use crate::size_class::{ClassTable, SizeClass, SlotSize};
@@ -102,7 +102,7 @@ impl SlabAllocator {
             sizes: table.classes().map(|class| SlotSize::new(table.size(class))).collect(),
             arena: SlabArena::new(),
             descriptors: Descriptors::new(),
-            slabs: SlabSet::new(&table, Sharing::Exclusive),
+            slabs: SlabSet::new(&table),
             by_page: HashMap::new(),
             table,
         })
@@ -132,7 +132,7 @@ impl SlabAllocator {
             return Err(AllocError::InvalidParam);
         }
         let class = self.table.class_of(layout).ok_or(AllocError::InvalidParam)?;
-        Ok(match self.slabs.take_one(&self.arena, class) {
+        Ok(match self.slabs.take_one::<false>(&self.arena, class) {
             Some((slab, slot)) => SlabAlloc::Allocated(slab.base() + slot * self.table.size(class)),
             None => SlabAlloc::NeedsSlab {
                 size_class: class,
@@ -187,7 +187,7 @@ impl SlabAllocator {
         let size = self.sizes[shape.class.index()];
         let offset = pos - slab.base();
         let slot = size.index_of(offset);
-        (slot * size.size == offset && slot < shape.slots as usize).then_some((id, slab, slot))
+        (slot * size.bytes() == offset && slot < shape.slots as usize).then_some((id, slab, slot))
     }
 
     /// Frees the slot at `pos`.
@@ -202,7 +202,8 @@ impl SlabAllocator {
     pub fn dealloc(&mut self, pos: usize) -> AllocResult<SlabDealloc> {
         let (id, _, slot) = self.find(pos).ok_or(AllocError::NotAllocated)?;
         let slab = self.arena.get(id);
-        let given = self.slabs.give(&self.arena, id, slab, SlotBit::of(slot));
+        let (shape, state, bit) = (slab.shape(), slab.packed_state(), SlotBit::of(slot));
+        let given = self.slabs.give_one::<false>(&self.arena, (id, slab), shape, state, bit);
         if given.won == 0 {
             return Err(AllocError::NotAllocated);
         }

@@ -18,11 +18,11 @@ mod tests;
 
 pub use arena::slab_meta_bytes;
 pub(crate) use arena::{
-    Descriptors, PENDING_NEXT, QUEUED, Shape, Slab, SlabArena, SlabId, SlabState, bitmap_words,
+    Descriptors, PENDING, QUEUED, Shape, Slab, SlabArena, SlabId, SlabState, bitmap_words,
     valid_bits,
 };
 pub use cache::{SlabAlloc, SlabAllocator, SlabDealloc};
 pub(crate) use lists::ListState;
 pub use set::ClassStats;
 pub(crate) use set::SlabSet;
-pub(crate) use slots::{Sharing, SlotBit, search_from};
+pub(crate) use slots::{SlotBit, search_from};

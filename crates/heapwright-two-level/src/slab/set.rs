@@ -3,11 +3,13 @@
 //! At most one empty slab of a class is kept; the next one that becomes empty is *surplus* and goes
 //! back (HAZARDS BT4). Partial slabs serve first, then the empty one.
 //!
-//! Everything here happens under the lock of the CPU.
+//! Everything here happens under the lock of the CPU, or with the whole allocator borrowed for
+//! writing. `SHARED` says whether other CPUs may free meanwhile: then freed bits are changed by atomic
+//! read-modify-writes, else by plain loads and stores.
 
-use super::arena::{Slab, SlabArena, SlabId, SlabState, bitmap_words};
+use super::arena::{PackedState, Shape, Slab, SlabArena, SlabId, SlabState, bitmap_words};
 use super::lists::{ClassLists, ListState};
-use super::slots::{Sharing, SlotBit};
+use super::slots::{SlotBit, search_from};
 use crate::remote;
 use crate::size_class::{ClassTable, SizeClass};
 
@@ -61,13 +63,12 @@ pub(crate) struct Given {
 #[derive(Debug)]
 pub(crate) struct SlabSet {
     classes: Box<[ClassLists]>,
-    sharing: Sharing,
 }
 
 impl SlabSet {
-    /// A set without a slab; `sharing`: whether other CPUs free into its slabs.
-    pub(crate) fn new(table: &ClassTable, sharing: Sharing) -> Self {
-        Self { classes: vec![ClassLists::default(); table.len()].into_boxed_slice(), sharing }
+    /// A set without a slab.
+    pub(crate) fn new(table: &ClassTable) -> Self {
+        Self { classes: vec![ClassLists::default(); table.len()].into_boxed_slice() }
     }
 
     #[inline]
@@ -83,29 +84,30 @@ impl SlabSet {
     /// The slab to take slots from: a partial one, else the empty one.
     #[inline]
     pub(crate) fn serving(&self, class: SizeClass) -> Option<SlabId> {
-        let lists = self.class(class);
-        lists.head(ListState::Partial).or_else(|| lists.head(ListState::Empty))
+        self.class(class).serving()
     }
 
     /// Takes the lowest slot of the slab that serves `class`; returns its slab and index.
     #[inline]
-    pub(crate) fn take_one<'a>(
+    pub(crate) fn take_one<'a, const SHARED: bool>(
         &mut self,
         arena: &'a SlabArena,
         class: SizeClass,
     ) -> Option<(Slab<'a>, usize)> {
-        let id = self.serving(class)?;
+        let lists = &mut self.classes[class.index()];
+        let Some(id) = lists.partial() else { return take_from_empty::<SHARED>(lists, arena) };
         let slab = arena.get(id);
-        let mut state = slab.state();
-        let slots = slab.shape().slots;
-        let slot = slab.take_one(self.sharing, bitmap_words(slots), &mut state);
-        self.settle(arena, class, id, slab, slots, state);
+        let state = slab.packed_state();
+        let (slot, search) = slab.take_one::<SHARED>(state.search());
+        let (state, full) = state.searching_from(search).taken();
+        slab.set_packed_state(state);
+        lists.pop_if(full, slab);
         Some((slab, slot))
     }
 
     /// Takes up to `max` slots of one slab.
     #[inline]
-    pub(crate) fn take_many(
+    pub(crate) fn take_many<const SHARED: bool>(
         &mut self,
         arena: &SlabArena,
         class: SizeClass,
@@ -115,15 +117,42 @@ impl SlabSet {
     ) -> usize {
         let slab = arena.get(id);
         let mut state = slab.state();
-        let slots = slab.shape().slots;
-        let count = slab.take_many(self.sharing, bitmap_words(slots), &mut state, max, out);
-        self.settle(arena, class, id, slab, slots, state);
+        let words = bitmap_words(slab.shape().slots);
+        let count = slab.take_many::<SHARED>(words, &mut state, max, out);
+        settle(&mut self.classes[class.index()], arena, id, slab, state);
         count
+    }
+
+    /// Frees one slot of a slab of this CPU, whose shape and state are those given.
+    #[inline]
+    pub(crate) fn give_one<const SHARED: bool>(
+        &mut self,
+        arena: &SlabArena,
+        (id, slab): (SlabId, Slab<'_>),
+        shape: Shape,
+        state: PackedState,
+        bit: SlotBit,
+    ) -> Given {
+        let won = slab.give_local::<SHARED>(shape.slots, bit);
+        if won == 0 {
+            return Given { won, surplus: false };
+        }
+        let lists = &mut self.classes[shape.class.index()];
+        let mut given = state.given();
+        if shape.slots > 64 {
+            given = given.searching_from(state.search().min(search_from(bit.word)));
+        }
+        if given.available() == shape.slots {
+            return Given { won, surplus: empty_out(lists, arena, id, slab, given.available()) };
+        }
+        slab.set_packed_state(given);
+        lists.push_if(state.available() == 0, arena, id, slab);
+        Given { won, surplus: false }
     }
 
     /// Frees slots of a slab of this CPU.
     #[inline]
-    pub(crate) fn give(
+    pub(crate) fn give<const SHARED: bool>(
         &mut self,
         arena: &SlabArena,
         id: SlabId,
@@ -132,9 +161,11 @@ impl SlabSet {
     ) -> Given {
         let shape = slab.shape();
         let mut state = slab.state();
-        let won = slab.give_local(self.sharing, bitmap_words(shape.slots), &mut state, bit);
-        let surplus = self.settle(arena, shape.class, id, slab, shape.slots, state);
-        Given { won, surplus }
+        let won = slab.give_local::<SHARED>(shape.slots, bit);
+        state.available += won.count_ones();
+        state.search = state.search.min(search_from(bit.word));
+        let lists = &mut self.classes[shape.class.index()];
+        Given { won, surplus: settle(lists, arena, id, slab, state) }
     }
 
     /// Makes pending slots available; returns how many, and whether the slab is surplus.
@@ -144,52 +175,35 @@ impl SlabSet {
         id: SlabId,
         slab: Slab<'_>,
     ) -> (usize, bool) {
-        let shape = slab.shape();
         let mut state = slab.state();
         let drained = remote::collect(slab, &mut state);
-        (drained, self.settle(arena, shape.class, id, slab, shape.slots, state))
+        let lists = &mut self.classes[slab.shape().class.index()];
+        (drained, settle(lists, arena, id, slab, state))
     }
 
-    /// Puts the slab on the list that its available slots say; returns whether it is surplus.
-    #[inline]
-    fn settle(
-        &mut self,
-        arena: &SlabArena,
-        class: SizeClass,
-        id: SlabId,
-        slab: Slab<'_>,
-        slots: u32,
-        mut state: SlabState,
-    ) -> bool {
-        let from = state.list;
-        state.list = ListState::of(state.available, slots);
-        let lists = &mut self.classes[class.index()];
-        lists.put(arena, id, slab, from, state);
-        state.list == ListState::Empty && lists.count(ListState::Empty) > 1
-    }
-
-    /// Takes in a slab that is on no list.
+    /// Takes in a slab that is in no state yet.
     pub(crate) fn insert(&mut self, arena: &SlabArena, id: SlabId) {
         let slab = arena.get(id);
-        let shape = slab.shape();
         debug_assert_eq!(slab.state().list, ListState::None);
-        self.settle(arena, shape.class, id, slab, shape.slots, slab.state());
+        let lists = &mut self.classes[slab.shape().class.index()];
+        lists.join(arena, id, slab);
+        settle(lists, arena, id, slab, slab.state());
     }
 
-    /// Takes the slab off its list.
+    /// Takes the slab off all lists.
     pub(crate) fn remove(&mut self, arena: &SlabArena, id: SlabId) {
         let slab = arena.get(id);
         let from = slab.state();
         let state = SlabState { list: ListState::None, ..from };
-        self.classes[slab.shape().class.index()].put(arena, id, slab, from.list, state);
+        let lists = &mut self.classes[slab.shape().class.index()];
+        lists.put(arena, id, slab, from.list, state);
+        lists.leave(arena, slab);
     }
 
     /// Every slab, class by class. `f` may remove the one it is given from a copy of the set only.
     pub(crate) fn for_each<'a>(&self, arena: &'a SlabArena, mut f: impl FnMut(SlabId, Slab<'a>)) {
         for lists in &self.classes {
-            for list in ListState::ALL {
-                lists.for_each(arena, list, |id, _| f(id, arena.get(id)));
-            }
+            lists.for_each(arena, &mut f);
         }
     }
 
@@ -197,7 +211,7 @@ impl SlabSet {
     pub(crate) fn empty_slabs(&self, arena: &SlabArena) -> Vec<SlabId> {
         let mut empty = Vec::new();
         for lists in &self.classes {
-            lists.for_each(arena, ListState::Empty, |id, _| empty.push(id));
+            lists.for_each_empty(arena, |id| empty.push(id));
         }
         empty
     }
@@ -205,7 +219,7 @@ impl SlabSet {
     /// The empty slabs of one class.
     pub(crate) fn empty_slabs_of(&self, arena: &SlabArena, class: SizeClass) -> Vec<SlabId> {
         let mut empty = Vec::new();
-        self.class(class).for_each(arena, ListState::Empty, |id, _| empty.push(id));
+        self.class(class).for_each_empty(arena, |id| empty.push(id));
         empty
     }
 
@@ -216,25 +230,20 @@ impl SlabSet {
         table: &ClassTable,
         class: SizeClass,
     ) -> ClassStats {
-        let lists = self.class(class);
-        let mut stats = ClassStats {
-            object_size: table.size(class),
-            slabs: lists.slabs() as usize,
-            partial: lists.count(ListState::Partial) as usize,
-            full: lists.count(ListState::Full) as usize,
-            empty: lists.count(ListState::Empty) as usize,
-            ..ClassStats::default()
-        };
-        for list in ListState::ALL {
-            lists.for_each(arena, list, |_, slab| {
-                let shape = slab.shape();
-                let pending = slab.count_pending();
-                stats.pages += shape.pages as usize;
-                stats.objects += shape.slots as usize;
-                stats.pending_remote += pending;
-                stats.active += shape.slots as usize - slab.state().available as usize - pending;
-            });
-        }
+        let mut stats = ClassStats { object_size: table.size(class), ..ClassStats::default() };
+        self.class(class).for_each(arena, |_, slab| {
+            let shape = slab.shape();
+            let (available, list) = (slab.state().available, slab.state().list);
+            let pending = slab.count_pending();
+            stats.slabs += 1;
+            stats.pages += shape.pages as usize;
+            stats.objects += shape.slots as usize;
+            stats.pending_remote += pending;
+            stats.active += shape.slots as usize - available as usize - pending;
+            stats.partial += usize::from(list == ListState::Partial);
+            stats.full += usize::from(list == ListState::Full);
+            stats.empty += usize::from(list == ListState::Empty);
+        });
         stats
     }
 
@@ -242,19 +251,59 @@ impl SlabSet {
     pub(crate) fn check(&self, arena: &SlabArena) -> Result<(), String> {
         for (class, lists) in self.classes.iter().enumerate() {
             lists.check(arena).map_err(|what| format!("class {class}: {what}"))?;
-            for list in ListState::ALL {
-                let mut damage = Ok(());
-                lists.for_each(arena, list, |id, slab| {
-                    if damage.is_ok() {
-                        damage = slab.check();
-                    }
-                    if slab.shape().class.index() != class {
-                        damage = Err(format!("slab {id:?} of another class"));
-                    }
-                });
-                damage?;
-            }
+            let mut damage = Ok(());
+            lists.for_each(arena, |id, slab| {
+                if damage.is_ok() {
+                    damage = slab.check();
+                }
+                if slab.shape().class.index() != class {
+                    damage = Err(format!("slab {id:?} of another class"));
+                }
+            });
+            damage?;
         }
         Ok(())
     }
+}
+
+/// Takes the first slot of an empty slab, if there is one.
+#[cold]
+fn take_from_empty<'a, const SHARED: bool>(
+    lists: &mut ClassLists,
+    arena: &'a SlabArena,
+) -> Option<(Slab<'a>, usize)> {
+    let id = lists.serving()?;
+    let slab = arena.get(id);
+    let mut state = slab.state();
+    let (slot, search) = slab.take_one::<SHARED>(state.search);
+    state = SlabState { search, available: state.available - 1, ..state };
+    settle(lists, arena, id, slab, state);
+    Some((slab, slot))
+}
+
+/// A slab's last slot came back: returns whether it is surplus.
+#[cold]
+fn empty_out(
+    lists: &mut ClassLists,
+    arena: &SlabArena,
+    id: SlabId,
+    slab: Slab<'_>,
+    available: u32,
+) -> bool {
+    settle(lists, arena, id, slab, SlabState { available, search: 0, ..slab.state() })
+}
+
+/// Puts the slab on the list that its available slots say; returns whether it is surplus.
+#[inline]
+fn settle(
+    lists: &mut ClassLists,
+    arena: &SlabArena,
+    id: SlabId,
+    slab: Slab<'_>,
+    mut state: SlabState,
+) -> bool {
+    let from = state.list;
+    state.list = ListState::of(state.available, slab.shape().slots);
+    lists.put(arena, id, slab, from, state);
+    state.list == ListState::Empty && lists.empties() > 1
 }

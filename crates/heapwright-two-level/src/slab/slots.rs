@@ -11,22 +11,13 @@
 //! finds it set has lost (HAZARDS CC5, RF5). The available bits belong to the owner alone. What is
 //! pending follows from both, so nothing is counted that could be wrong (RF4).
 //!
-//! Where there is one CPU only ([`Sharing::Exclusive`]) every access is under its lock, and the same steps
-//! are plain loads and stores: two atomics less for each pair.
+//! Where no other CPU can free (`SHARED` is false: there is one CPU only, or the allocator is borrowed for
+//! writing) the same steps are plain loads and stores: two atomics less for each pair.
 //!
 //! Not here: who queues the slab after a remote free; see `remote.rs`.
 
 use super::arena::{Slab, SlabState, bitmap_words};
-use crate::sync::Ordering;
-
-/// Whether freed bits can be changed by other CPUs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sharing {
-    /// There is one CPU.
-    Exclusive,
-    /// There are several.
-    Shared,
-}
+use crate::sync::{AtomicU64, Ordering};
 
 /// A slot, by bitmap word and bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +34,27 @@ impl SlotBit {
 }
 
 impl Slab<'_> {
-    /// Hands the lowest available slot out; `state` is the slab's and has one.
+    /// Hands the lowest available slot out, if there is one; returns it and the bitmap word to search
+    /// from next time.
     ///
-    /// The caller holds the owner's lock and writes `state` back.
+    /// The caller holds the owner's lock and writes the state.
     #[inline]
-    pub(crate) fn take_one(self, sharing: Sharing, words: usize, state: &mut SlabState) -> usize {
+    pub(crate) fn take_one<const SHARED: bool>(self, search: u8) -> (usize, u8) {
+        let slots = self.shape().slots;
+        if slots > 64 {
+            return self.take_one_of_many::<SHARED>(bitmap_words(slots), search);
+        }
+        let (available, freed) = self.only_words();
+        let bits = available.load(Ordering::Relaxed);
+        available.store(bits & bits.wrapping_sub(1), Ordering::Relaxed);
+        hand_out::<SHARED>(freed, bits & bits.wrapping_neg());
+        (bits.trailing_zeros() as usize, 0)
+    }
+
+    #[inline(never)]
+    fn take_one_of_many<const SHARED: bool>(self, words: usize, search: u8) -> (usize, u8) {
         let available = self.available(words);
-        let mut word = usize::from(state.search);
+        let mut word = usize::from(search);
         let bits = loop {
             let bits = available[word].load(Ordering::Relaxed);
             if bits != 0 {
@@ -57,21 +62,17 @@ impl Slab<'_> {
             }
             word += 1;
         };
-        let mask = bits & bits.wrapping_neg();
-        available[word].store(bits ^ mask, Ordering::Relaxed);
-        self.hand_out(sharing, words, word, mask);
-        state.search = search_from(word);
-        state.available -= 1;
-        word * 64 + bits.trailing_zeros() as usize
+        available[word].store(bits & bits.wrapping_sub(1), Ordering::Relaxed);
+        hand_out::<SHARED>(&self.freed(words)[word], bits & bits.wrapping_neg());
+        (word * 64 + bits.trailing_zeros() as usize, search_from(word))
     }
 
     /// Hands up to `max` available slots out, ascending; returns how many.
     ///
     /// The caller holds the owner's lock and writes `state` back.
     #[inline]
-    pub(crate) fn take_many(
+    pub(crate) fn take_many<const SHARED: bool>(
         self,
-        sharing: Sharing,
         words: usize,
         state: &mut SlabState,
         max: usize,
@@ -90,7 +91,7 @@ impl Slab<'_> {
             let mut rest = bits;
             if bits.count_ones() as usize <= left {
                 available[word].store(0, Ordering::Relaxed);
-                self.hand_out(sharing, words, word, bits);
+                hand_out::<SHARED>(&self.freed(words)[word], bits);
                 left -= bits.count_ones() as usize;
                 while rest != 0 {
                     out(word * 64 + rest.trailing_zeros() as usize);
@@ -103,7 +104,7 @@ impl Slab<'_> {
             }
             available[word].store(rest, Ordering::Relaxed);
             let mut taken = bits ^ rest;
-            self.hand_out(sharing, words, word, taken);
+            hand_out::<SHARED>(&self.freed(words)[word], taken);
             left = 0;
             while taken != 0 {
                 out(word * 64 + taken.trailing_zeros() as usize);
@@ -116,46 +117,26 @@ impl Slab<'_> {
         count
     }
 
-    /// Clears the freed bits of slots that are handed out.
-    #[inline]
-    fn hand_out(self, sharing: Sharing, words: usize, word: usize, mask: u64) {
-        let freed = &self.freed(words)[word];
-        let before = match sharing {
-            Sharing::Shared => freed.fetch_and(!mask, Ordering::Relaxed),
-            Sharing::Exclusive => {
-                let before = freed.load(Ordering::Relaxed);
-                freed.store(before & !mask, Ordering::Relaxed);
-                before
-            }
-        };
-        debug_assert_eq!(before & mask, mask, "an available slot is free");
-    }
-
-    /// The owner frees slots: those of `mask` that were live, which are available now.
+    /// The owner frees slots: those of `bit` that were live, which are available now.
     ///
-    /// The caller holds the owner's lock and writes `state` back.
+    /// The caller holds the owner's lock and writes the state.
     #[inline]
-    pub(crate) fn give_local(
-        self,
-        sharing: Sharing,
-        words: usize,
-        state: &mut SlabState,
-        bit: SlotBit,
-    ) -> u64 {
-        let freed = &self.freed(words)[bit.word];
-        let before = match sharing {
-            Sharing::Shared => freed.fetch_or(bit.mask, Ordering::Relaxed),
-            Sharing::Exclusive => {
-                let before = freed.load(Ordering::Relaxed);
-                freed.store(before | bit.mask, Ordering::Relaxed);
-                before
-            }
+    pub(crate) fn give_local<const SHARED: bool>(self, slots: u32, bit: SlotBit) -> u64 {
+        let (available, freed) = if slots <= 64 {
+            self.only_words()
+        } else {
+            let words = bitmap_words(slots);
+            (&self.available(words)[bit.word], &self.freed(words)[bit.word])
+        };
+        let before = if SHARED {
+            freed.fetch_or(bit.mask, Ordering::Relaxed)
+        } else {
+            let before = freed.load(Ordering::Relaxed);
+            freed.store(before | bit.mask, Ordering::Relaxed);
+            before
         };
         let won = bit.mask & !before;
-        let available = &self.available(words)[bit.word];
         available.store(available.load(Ordering::Relaxed) | won, Ordering::Relaxed);
-        state.available += won.count_ones();
-        state.search = state.search.min(search_from(bit.word));
         won
     }
 
@@ -215,6 +196,19 @@ impl Slab<'_> {
         }
         Ok(())
     }
+}
+
+/// Clears the freed bits of slots that are handed out.
+#[inline]
+fn hand_out<const SHARED: bool>(freed: &AtomicU64, mask: u64) {
+    let before = if SHARED {
+        freed.fetch_and(!mask, Ordering::Relaxed)
+    } else {
+        let before = freed.load(Ordering::Relaxed);
+        freed.store(before & !mask, Ordering::Relaxed);
+        before
+    };
+    debug_assert_eq!(before & mask, mask, "an available slot is free");
 }
 
 /// The search word, as far as 8 bits can tell.
