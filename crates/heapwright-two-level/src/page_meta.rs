@@ -1,13 +1,23 @@
-//! One entry of 12 bytes for every page of a section, outside the pages themselves.
+//! One byte and two links for every page of a section, outside the pages themselves.
 //!
 //! ```text
-//! word 0  next page on the free list     (heads of free runs only)
-//! word 1  previous page on the free list (heads of free runs only)
-//! word 2  state: 0 = inner page · free head: order · live head: pages and kind
+//! states: a byte for each page
+//!
+//! 0x00         inner page of a run
+//! 0x01 + n     a free run of 2^n pages begins here
+//! 0x40 + n     a live run of n pages begins here; n = 0: a long one
+//! 0x60 + n     a slab of n pages begins here; n = 0: a long one
+//! 0xc0 + d     inner page too; d is six bits of the length of the long run around it
+//!
+//! links: two words for each page, used by the heads of free runs only
+//!
+//! next, previous page on the free list
 //! ```
 //!
-//! Zero means "inner page", so fresh zeroed memory is right and stays untouched until a run begins
-//! there. A state is decoded from one word, so every page can be judged at any time (HAZARDS BT3).
+//! A run of 32 pages or more writes its length into the bytes of its first inner pages, lowest digit
+//! first. Zero means "inner page", so fresh zeroed memory is right and stays untouched until a run
+//! begins there. What begins at a page follows from one byte, so every page can be judged at any time
+//! (HAZARDS BT3); and whether a buddy is free is read from a line that tells of 64 pages.
 //!
 //! Not here: what makes a run free or live; see `buddy`.
 
@@ -24,19 +34,29 @@ pub(crate) const ORDERS: usize = 31;
 /// Pages that one section can have.
 pub const SECTION_PAGES_MAX: usize = 1 << 30;
 
+const _: () = assert!(SECTION_PAGES_MAX == 1 << (ORDERS - 1));
+
 /// No page: the end of a list.
 pub(crate) const NO_PAGE: u32 = u32::MAX;
 
-const _: () = assert!(SECTION_PAGES_MAX == 1 << (ORDERS - 1));
 const _: () = assert!(SECTION_PAGES_MAX < NO_PAGE as usize);
 
 /// Bytes of metadata for each page of a [`BuddyAllocator`](crate::BuddyAllocator).
-pub const PAGE_META_BYTES: usize = 12;
+pub const PAGE_META_BYTES: usize = size_of::<u8>() + size_of::<[u32; 2]>();
 
-const TAG_FREE: u32 = 1 << 30;
-const TAG_LIVE: u32 = 2 << 30;
-const TAG_SLAB: u32 = 3 << 30;
-const TAG_MASK: u32 = 3 << 30;
+const FREE: u8 = 0x01;
+const LIVE: u8 = 0x40;
+const SLAB: u8 = 0x60;
+const DIGIT: u8 = 0xc0;
+const LENGTH_MASK: u8 = 0x1f;
+
+/// Bits of a digit, and digits of a length.
+const DIGIT_BITS: u32 = 6;
+const DIGITS: u32 = 5;
+
+const _: () = assert!(ORDERS < LIVE as usize);
+const _: () = assert!(1 << (DIGIT_BITS * DIGITS) == SECTION_PAGES_MAX);
+const _: () = assert!(DIGITS < LENGTH_MASK as u32 + 1);
 
 /// What a live run is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,85 +74,114 @@ pub(crate) enum PageState {
     Inner,
     /// A free run of `1 << order` pages.
     Free(Order),
-    /// A live run of that many pages. (A run of 2^30 pages is stored as 0.)
+    /// A live run of that many pages.
     Live(u32, RunKind),
 }
 
-/// The entries of one section.
+/// The states and links of one section's pages.
 #[derive(Debug)]
 pub(crate) struct PageTable {
-    entries: Box<[[u32; 3]]>,
+    states: Box<[u8]>,
+    links: Box<[[u32; 2]]>,
 }
 
 const NEXT: usize = 0;
 const PREV: usize = 1;
-const STATE: usize = 2;
 
 impl PageTable {
-    /// Entries for `pages` pages, all inner.
+    /// Tables for `pages` pages, all inner.
     pub(crate) fn new(pages: usize) -> AllocResult<Self> {
-        const _: () = assert!(size_of::<[u32; 3]>() == PAGE_META_BYTES);
-        Ok(Self { entries: zeros(pages)? })
+        Ok(Self { states: zeros(pages)?, links: zeros(pages)? })
     }
 
     #[inline]
     pub(crate) fn state(&self, page: u32) -> PageState {
-        let word = self.entries[page as usize][STATE];
-        let low = word & !TAG_MASK;
-        match word & TAG_MASK {
-            TAG_FREE => PageState::Free(low),
-            TAG_LIVE => PageState::Live(decode_pages(low), RunKind::Pages),
-            TAG_SLAB => PageState::Live(decode_pages(low), RunKind::Slab),
-            _ => PageState::Inner,
+        let state = self.states[page as usize];
+        let kind = match state & !LENGTH_MASK {
+            0 => {
+                let order = Order::from(state.wrapping_sub(FREE));
+                return if state == 0 { PageState::Inner } else { PageState::Free(order) };
+            }
+            LIVE => RunKind::Pages,
+            SLAB => RunKind::Slab,
+            _ => return PageState::Inner,
+        };
+        match u32::from(state & LENGTH_MASK) {
+            0 => PageState::Live(self.long(page), kind),
+            pages => PageState::Live(pages, kind),
         }
+    }
+
+    /// The length of the long run at `page`. (One of 2^30 pages is written as 0.)
+    #[cold]
+    fn long(&self, page: u32) -> u32 {
+        let digits = &self.states[page as usize + 1..][..DIGITS as usize];
+        let pages =
+            digits.iter().rev().fold(0, |all, &d| (all << DIGIT_BITS) | u32::from(d & !DIGIT));
+        if pages == 0 { 1 << 30 } else { pages }
     }
 
     #[inline]
     pub(crate) fn set_state(&mut self, page: u32, state: PageState) {
-        self.entries[page as usize][STATE] = match state {
+        self.states[page as usize] = match state {
             PageState::Inner => 0,
-            PageState::Free(order) => TAG_FREE | order,
-            PageState::Live(pages, RunKind::Pages) => TAG_LIVE | (pages & !TAG_MASK),
-            PageState::Live(pages, RunKind::Slab) => TAG_SLAB | (pages & !TAG_MASK),
+            // Truncation cannot happen: an order is below 31, a short length below 32.
+            PageState::Free(order) => FREE + order as u8,
+            PageState::Live(pages, kind) => {
+                let tag = if kind == RunKind::Pages { LIVE } else { SLAB };
+                if pages > u32::from(LENGTH_MASK) {
+                    self.set_long(page, pages);
+                    tag
+                } else {
+                    tag + pages as u8
+                }
+            }
         };
+    }
+
+    #[cold]
+    fn set_long(&mut self, page: u32, mut pages: u32) {
+        for digit in &mut self.states[page as usize + 1..][..DIGITS as usize] {
+            // Truncation is meant: the low bits.
+            *digit = DIGIT | pages as u8;
+            pages >>= DIGIT_BITS;
+        }
     }
 
     /// Whether a free run of `order` begins at `page`; none does outside of the table.
     #[inline]
     pub(crate) fn is_free(&self, page: usize, order: Order) -> bool {
-        self.entries.get(page).is_some_and(|entry| entry[STATE] == TAG_FREE | order)
+        // Truncation cannot happen: an order is below 31.
+        self.states.get(page).is_some_and(|&state| state == FREE + order as u8)
     }
 
     /// The next page and the previous one on the free list.
     #[inline]
     pub(crate) fn links(&self, page: u32) -> (u32, u32) {
-        let entry = &self.entries[page as usize];
-        (entry[NEXT], entry[PREV])
+        let links = &self.links[page as usize];
+        (links[NEXT], links[PREV])
     }
 
     /// Makes `page` the head of a free run, in front of `next` on its list.
     #[inline]
     pub(crate) fn set_free(&mut self, page: u32, order: Order, next: u32) {
-        self.entries[page as usize] = [next, NO_PAGE, TAG_FREE | order];
+        // Truncation cannot happen: an order is below 31.
+        self.states[page as usize] = FREE + order as u8;
+        self.links[page as usize] = [next, NO_PAGE];
         if next != NO_PAGE {
-            self.entries[next as usize][PREV] = page;
+            self.set_prev(next, page);
         }
     }
 
     #[inline]
     pub(crate) fn set_next(&mut self, page: u32, next: u32) {
-        self.entries[page as usize][NEXT] = next;
+        self.links[page as usize][NEXT] = next;
     }
 
     #[inline]
     pub(crate) fn set_prev(&mut self, page: u32, prev: u32) {
-        self.entries[page as usize][PREV] = prev;
+        self.links[page as usize][PREV] = prev;
     }
-}
-
-/// 30 bits hold 1 … 2^30, since no run has 0 pages.
-const fn decode_pages(low: u32) -> u32 {
-    if low == 0 { 1 << 30 } else { low }
 }
 
 #[cfg(test)]
@@ -141,19 +190,23 @@ mod tests {
 
     #[test]
     fn gives_back_every_state() {
-        let mut table = PageTable::new(2).unwrap();
+        let mut table = PageTable::new(8).unwrap();
         assert_eq!(table.state(0), PageState::Inner);
         for state in [
             PageState::Free(0),
             PageState::Free(30),
             PageState::Live(1, RunKind::Pages),
+            PageState::Live(31, RunKind::Slab),
+            PageState::Live(32, RunKind::Pages),
             PageState::Live(1 << 30, RunKind::Pages),
             PageState::Live((1 << 30) - 1, RunKind::Slab),
+            PageState::Live(0x1234_5678, RunKind::Pages),
             PageState::Inner,
         ] {
             table.set_state(1, state);
             assert_eq!(table.state(1), state);
             assert_eq!(table.is_free(1, 30), state == PageState::Free(30));
+            assert!((2..8).all(|page| table.state(page) == PageState::Inner));
         }
     }
 }

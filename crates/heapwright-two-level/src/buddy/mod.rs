@@ -210,13 +210,14 @@ impl BuddyAllocator {
 
     /// The order that a buddy must have to serve `count` pages at multiples of `align` bytes, and that
     /// of the alignment alone.
+    #[inline]
     fn orders_for(&self, count: usize, align: usize) -> AllocResult<(Order, Order)> {
         if count == 0 || !align.is_power_of_two() {
             return Err(AllocError::InvalidParam);
         }
         let align_order = align.trailing_zeros().saturating_sub(self.page_shift);
-        let count = count.checked_next_power_of_two().ok_or(AllocError::NoMemory)?;
-        let order = align_order.max(count.trailing_zeros());
+        // The bits of the largest page: log2 of the count, rounded up.
+        let order = align_order.max(usize::BITS - (count - 1).leading_zeros());
         if (order as usize) < ORDERS { Ok((order, align_order)) } else { Err(AllocError::NoMemory) }
     }
 

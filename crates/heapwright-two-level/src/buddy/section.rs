@@ -121,14 +121,14 @@ impl Section {
 
     /// Takes a free run off its list. The caller writes its state.
     #[inline]
-    fn unlink(&mut self, page: u32, order: Order) {
+    fn unlink(&mut self, zone: Zone, page: u32, order: Order) {
         debug_assert_eq!(self.table.state(page), PageState::Free(order));
+        debug_assert_eq!(self.zone_of(page), zone);
         let (next, prev) = self.table.links(page);
         if next != NO_PAGE {
             self.table.set_prev(next, prev);
         }
-        let zone = self.zone_of(page) as usize;
-        let lists = &mut self.zones[zone];
+        let lists = &mut self.zones[zone as usize];
         let list = &mut lists.orders[order as usize];
         list.count -= 1;
         if prev != NO_PAGE {
@@ -188,7 +188,7 @@ impl Section {
             if self.zone_of(buddy) != zone {
                 break;
             }
-            self.unlink(buddy, order);
+            self.unlink(zone, buddy, order);
             self.table.set_state(buddy, PageState::Inner);
             page = page.min(buddy);
             order += 1;
@@ -213,7 +213,7 @@ impl Section {
         }
         let mut found = fitting.trailing_zeros();
         let page = lists.orders[found as usize].head;
-        self.unlink(page, found);
+        self.unlink(zone, page, found);
         self.table.set_state(page, PageState::Live(count, kind));
         self.free_pages -= count;
         // The upper halves, which have no free buddy: their lower half is taken.
@@ -259,7 +259,7 @@ impl Section {
                 unreachable!("the caller has tested that the range is free")
             };
             let end = head + (1 << order);
-            self.unlink(head, order);
+            self.unlink(self.zone_of(head), head, order);
             self.table.set_state(head, PageState::Inner);
             self.insert_range(head..page);
             self.insert_range(range.end.min(end)..end);

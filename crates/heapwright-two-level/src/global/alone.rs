@@ -72,7 +72,7 @@ impl GlobalAllocator {
     #[inline(never)]
     fn alloc_run_mut(&mut self, cpu: CpuId, layout: Layout) -> AllocResult<usize> {
         self.cpu(cpu)?;
-        let pages = layout.size().div_ceil(self.commons.page_size);
+        let pages = self.commons.pages_for(layout.size());
         get_mut(&mut self.level).buddy.alloc_pages(pages, layout.align())
     }
 

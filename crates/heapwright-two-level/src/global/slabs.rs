@@ -95,6 +95,12 @@ impl Commons {
         pages
     }
 
+    /// Pages that hold `size` bytes. (A page is a power of two, which the compiler does not know.)
+    #[inline]
+    pub(super) fn pages_for(&self, size: usize) -> usize {
+        (size >> self.page_size.trailing_zeros()) + usize::from(size & (self.page_size - 1) != 0)
+    }
+
     /// The slab around `pos` and the slot that begins there.
     #[inline]
     pub(super) fn find(&self, pos: usize) -> Option<(SlabId, Slab<'_>, usize)> {

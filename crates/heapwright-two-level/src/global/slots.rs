@@ -61,7 +61,7 @@ impl GlobalAllocator {
         }
         let Some(class) = self.table.class_of(layout) else {
             self.cpu(cpu)?;
-            let pages = layout.size().div_ceil(self.commons.page_size);
+            let pages = self.commons.pages_for(layout.size());
             return self.alloc_pages(pages, layout.align());
         };
         let mut slabs = lock(&self.cpu(cpu)?.slabs);
