@@ -109,25 +109,61 @@ const larson: Workload = {
   ],
 };
 
+/** The remote free alone, in Rust: the two-level engine beside the crate of its shape and the C allocators. */
+const REMOTE = ['two-level', 'buddy-slab-allocator', 'mimalloc', 'snmalloc', 'glibc'];
+
+const heapProducers = threadJobs({
+  name: 'B8',
+  entry: 'b08-producer-consumer.bench',
+  peers: ['glibc', 'mimalloc', 'snmalloc'],
+  paths: ['heap'],
+  counts: ({ cores }) => threadCounts(cores),
+  letter: 'N',
+  args: ({ quick }) => [`millis=${quick ? 1000 : 3000}`],
+  running: (n) => 2 * n,
+});
+
 const producers: Workload = {
   id: 'B8',
   title: 'Producers and consumers (xmalloc-test)',
   unit: 'ns of wall time per block',
   shows:
-    'The remote free and nothing else: every block is freed by a thread that never allocates. N producers and N consumers.',
-  jobs: threadJobs({
-    name: 'B8',
-    entry: 'b08-producer-consumer.bench',
-    peers: ['glibc', 'mimalloc', 'snmalloc'],
-    paths: ['heap'],
-    counts: ({ cores }) => threadCounts(cores),
-    letter: 'N',
-    args: ({ quick }) => [`millis=${quick ? 1000 : 3000}`],
-    running: (n) => 2 * n,
-  }),
-  columns: MAX_COUNTS.map((n) => column(`N=${n}`)),
+    'Every block is freed by a thread that never allocates. N producers and N consumers. `remote free` and `alloc after`: the engines from Rust, one thread that allocates 64 B blocks and one that frees them all, each timing its own calls alone; the allocation includes taking back what was freed.',
+  jobs: (profile) => [
+    ...heapProducers(profile),
+    ...REMOTE.map((path): Job => ({
+      path,
+      group: 'remote',
+      side: 'native',
+      entry: 'B8-remote',
+      args: [`peer=${path}`, `batches=${profile.quick ? 100 : 500}`],
+      threads: 2,
+      rounds: Math.min(3, profile.rounds),
+    })),
+  ],
+  columns: [
+    ...MAX_COUNTS.map((n) => column(`N=${n}`)),
+    column('remote free'),
+    column('alloc after'),
+  ],
   chart: 'N=1',
-  targets: [worst('time per block, to glibc at the same N', 0.33, 'N', 'glibc')],
+  targets: [
+    worst('time per block, to glibc at the same N', 0.33, 'N', 'glibc'),
+    {
+      name: 'two-level, a remote free, to buddy-slab-allocator',
+      limit: 1,
+      goal: true,
+      figure: (figures) =>
+        divide(figures('two-level', 'remote free'), figures('buddy-slab-allocator', 'remote free')),
+    },
+    {
+      name: 'two-level, a remote free, to mimalloc',
+      limit: 1,
+      goal: true,
+      figure: (figures) =>
+        divide(figures('two-level', 'remote free'), figures('mimalloc', 'remote free')),
+    },
+  ],
 };
 
 const sizes: Workload = {

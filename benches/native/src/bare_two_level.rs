@@ -1,7 +1,9 @@
 //! `buddy-slab-allocator`, the published two-level allocator, as a peer. It lives once a process and takes its CPUs
-//! and its locks from a platform interface, which this file implements with one CPU and a plain spin lock.
+//! and its locks from a platform interface, which this file implements with two CPUs (a thread says which one it is) and a
+//! plain spin lock.
 
 use std::alloc::Layout;
+use std::cell::Cell;
 use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,19 +17,29 @@ use crate::bare::Bare;
 
 const PAGE_SIZE: usize = 4096;
 
-static CPU: PerCpuSlab<PAGE_SIZE> = PerCpuSlab::new(0);
+static CPUS: [PerCpuSlab<PAGE_SIZE>; 2] = [PerCpuSlab::new(0), PerCpuSlab::new(1)];
 static GLOBAL: GlobalAllocator<PAGE_SIZE> = GlobalAllocator::new();
-static POOL: OneCpu = OneCpu;
+static POOL: TwoCpus = TwoCpus;
 
-struct OneCpu;
+thread_local! {
+    /// The CPU that this thread is.
+    static CPU: Cell<usize> = const { Cell::new(0) };
+}
 
-impl SlabPoolTrait for OneCpu {
+/// Makes this thread CPU `cpu`.
+pub(crate) fn set_cpu(cpu: usize) {
+    CPU.set(cpu);
+}
+
+struct TwoCpus;
+
+impl SlabPoolTrait for TwoCpus {
     fn current_slab(&self) -> &dyn SlabTrait {
-        &CPU
+        &CPUS[CPU.get()]
     }
 
-    fn owner_slab(&self, _cpu: usize) -> &dyn SlabTrait {
-        &CPU
+    fn owner_slab(&self, cpu: usize) -> &dyn SlabTrait {
+        &CPUS[cpu]
     }
 }
 
@@ -101,17 +113,36 @@ impl BuddySlab {
     }
 }
 
-impl Bare for BuddySlab {
+impl BuddySlab {
+    /// A block from the slabs of this thread's CPU, or 0.
     #[inline]
-    fn alloc(&mut self, layout: Layout) -> usize {
+    pub(crate) fn alloc_shared(layout: Layout) -> usize {
         GLOBAL.alloc(layout).map_or(0, |p| p.as_ptr() as usize)
     }
 
+    /// Frees a block of any CPU.
+    ///
+    /// # Safety
+    ///
+    /// - `p` is a live block, allocated with `layout`.
     #[inline]
-    unsafe fn free(&mut self, p: usize, layout: Layout) {
+    pub(crate) unsafe fn free_shared(p: usize, layout: Layout) {
         if let Some(p) = NonNull::new(p as *mut u8) {
             // SAFETY: the caller promises a live block of this layout.
             unsafe { GLOBAL.dealloc(p, layout) }
         }
+    }
+}
+
+impl Bare for BuddySlab {
+    #[inline]
+    fn alloc(&mut self, layout: Layout) -> usize {
+        Self::alloc_shared(layout)
+    }
+
+    #[inline]
+    unsafe fn free(&mut self, p: usize, layout: Layout) {
+        // SAFETY: the caller promises a live block of this layout.
+        unsafe { Self::free_shared(p, layout) }
     }
 }

@@ -39,6 +39,11 @@ impl Line {
     }
 }
 
+/// Minor page faults of the process so far.
+pub(crate) fn minor_faults() -> i64 {
+    usage().0
+}
+
 /// (minor faults, major faults, resident bytes now).
 fn usage() -> (i64, i64, usize) {
     // SAFETY: rusage is plain integers, for which zero is a value.

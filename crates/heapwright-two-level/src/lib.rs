@@ -30,7 +30,9 @@ mod slab;
 mod sync;
 
 pub use buddy::{BuddyAllocator, ManagedSection, SECTIONS_MAX};
-pub use global::{CPUS_MAX, CpuId, GlobalAllocator, PAGE_MAP_BYTES, SlabInfo, SlabObserver};
+pub use global::{
+    CPUS_MAX, CpuId, Drains, GlobalAllocator, PAGE_MAP_BYTES, SlabInfo, SlabObserver,
+};
 pub use page_meta::{PAGE_META_BYTES, SECTION_PAGES_MAX};
 pub use size_class::{ClassTable, SizeClass};
 pub use slab::{ClassStats, SlabAlloc, SlabAllocator, SlabDealloc, slab_meta_bytes};

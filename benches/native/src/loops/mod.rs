@@ -8,6 +8,7 @@ mod fragmentation;
 mod free_scan;
 mod larson;
 mod pair;
+mod remote;
 mod replace;
 mod sh6;
 mod shuffled;
@@ -29,6 +30,7 @@ pub(crate) fn run(name: &str, options: &Options) -> Result<(), String> {
         "B6" => bitmap::run(options),
         "B7" => with_peer!(options, P => larson::run::<P>(options)),
         "B8" => with_peer!(options, P => xmalloc::run::<P>(options)),
+        "B8-remote" => remote::run(options),
         "B9" => with_peer!(options, P => sh6::run::<P>(options)),
         "B10" => with_peer!(options, P => pair::run_floor::<P>(options)),
         "B15" => with_peer!(options, P => first_touch::run::<P>(options)),

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{CpuId, GlobalAllocator};
+use super::{CpuId, Drains, GlobalAllocator};
 use crate::remote;
 use crate::slab::{ClassStats, Slab, SlabId};
 use crate::sync::lock;
@@ -33,6 +33,11 @@ impl GlobalAllocator {
                 slab.for_each_live(|slot| f(slab.base() + slot * size, size));
             });
         });
+    }
+
+    /// What the drains of `cpu` have come to; all 0 for one that is not there.
+    pub fn drains(&self, cpu: CpuId) -> Drains {
+        self.cpus.get(cpu.index()).map_or_else(Drains::default, |slot| lock(&slot.slabs).drains)
     }
 
     /// Whether `cpu` could hand out a slot of the class, with what is pending but without new pages.

@@ -105,10 +105,22 @@ struct Class {
     align: usize,
 }
 
+/// What a CPU's drains have come to, from the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drains {
+    /// Slabs that were looked at: those on the pending stack, and no others.
+    pub slabs: u64,
+    /// Slots that came back.
+    pub slots: u64,
+    /// Slabs that had nothing pending: freed into between two steps of the drain before.
+    pub in_vain: u64,
+}
+
 /// Slabs of one CPU, and whether it may take any.
 #[derive(Debug)]
 struct CpuSlabs {
     set: SlabSet,
+    drains: Drains,
     /// Adopted by another and not attached again.
     closed: bool,
 }
@@ -235,7 +247,11 @@ impl GlobalAllocator {
 impl Cpu {
     fn new(table: &ClassTable) -> Self {
         Self {
-            slabs: Mutex::new(CpuSlabs { set: SlabSet::new(table), closed: false }),
+            slabs: Mutex::new(CpuSlabs {
+                set: SlabSet::new(table),
+                drains: Drains::default(),
+                closed: false,
+            }),
             slot: AtomicU32::new(cpus::SLOT_FREE),
         }
     }

@@ -284,6 +284,9 @@ impl GlobalAllocator {
                 continue;
             }
             let one = self.collect(slabs, id, slab);
+            slabs.drains.slabs += 1;
+            slabs.drains.slots += one.slots as u64;
+            slabs.drains.in_vain += u64::from(one.slots == 0);
             drained.slots += one.slots;
             drained.pages += one.pages;
         }

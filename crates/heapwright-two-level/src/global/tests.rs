@@ -332,6 +332,20 @@ fn all_memory_is_regained_in_any_order() {
 }
 
 #[test]
+fn a_drain_looks_at_slabs_with_something_pending_only() {
+    // 100 full slabs, two of which were freed into: RF1's cure is no walk over all of them.
+    let two = allocator(ClassTable::kernel(), 2, 128);
+    let blocks: Vec<_> = (0..6400).map(|_| two.alloc(CpuId(0), layout(64, 8)).unwrap()).collect();
+    for slot in [0, 1, 64] {
+        two.dealloc(CpuId(1), blocks[slot]).unwrap();
+    }
+    assert_eq!(two.drain(CpuId(0)), 3);
+    assert_eq!(two.drain(CpuId(0)), 0);
+    assert_eq!(two.drains(CpuId(0)), Drains { slabs: 2, slots: 3, in_vain: 0 });
+    assert_eq!(two.drains(CpuId(2)), Drains::default());
+}
+
+#[test]
 fn a_borrowed_allocator_refuses_the_same() {
     let mut two = allocator(ClassTable::kernel(), 2, 64);
     for bad in [layout(0, 8), layout(0, 8192)] {
