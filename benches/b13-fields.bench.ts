@@ -1,9 +1,9 @@
 /**
  * @file B13: fields. Two million records of four numbers: the sum of a field, an update of another, a sort by a field.
  *
- * It shows what reading and writing records through the whole-heap views costs beside objects, a `DataView` and a bare
- * `Float64Array`. On the heap the records lie in one block or, in a row of their own, in a pool block each, reached through
- * an array of their addresses. The same loops run once more under `--no-use-osr`, where on-stack
+ * It shows what reading and writing records on a heap costs beside objects, a `DataView` and a bare `Float64Array`. The heap's
+ * records lie in one block, read through a view of that block, as a store of many records is; in rows of their own the same
+ * block through the whole-heap view, and a pool block for each record, reached through an array of their addresses. The same loops run once more under `--no-use-osr`, where on-stack
  * replacement cannot favor a side. `bytes per access` is what the sum left on the JavaScript heap.
  */
 import { type Arguments, consume, emit, main, measure } from './support/bench.ts';
@@ -67,26 +67,26 @@ function objects(records: number): Fields {
   };
 }
 
-function sumBare(numbers: Float64Array, end: number): number {
+function sumNumbers(numbers: Float64Array, end: number): number {
   let sum = 0;
   for (let at = 1; at < end; at += 4) sum += numbers[at] as number;
   return sum;
 }
 
-function updateBare(numbers: Float64Array, end: number): number {
+function updateNumbers(numbers: Float64Array, end: number): number {
   for (let at = 0; at < end; at += 4) numbers[at + 2] = (numbers[at + 1] as number) * 0.5 + 1;
   return numbers.length;
 }
 
-function bare(records: number): Fields {
-  const numbers = new Float64Array(records * 4);
+/** The loops over one array of numbers, wherever it lies. */
+function numbersOf(numbers: Float64Array, records: number): Fields {
   keys(records).forEach((key, i) => numbers.set([i, key, key + 0.5, i + 0.25], i * 4));
   const order = Uint32Array.from({ length: records }, (_, i) => i * 4);
   return {
-    kernel: sumBare,
-    updateKernel: updateBare,
-    sum: (count) => sumBare(numbers, count * 4),
-    update: (count) => updateBare(numbers, count * 4),
+    kernel: sumNumbers,
+    updateKernel: updateNumbers,
+    sum: (count) => sumNumbers(numbers, count * 4),
+    update: (count) => updateNumbers(numbers, count * 4),
     sort: () =>
       order.toSorted((l, r) => (numbers[l + 1] as number) - (numbers[r + 1] as number)).length,
   };
@@ -124,7 +124,14 @@ function dataView(records: number): Fields {
   };
 }
 
-/** One block of the heap, record i at `base + 4 i` numbers: what a store of many records is. */
+/** One block of the heap through a view that covers it. */
+async function inOneBlock(args: Arguments, records: number): Promise<Fields> {
+  const heap = await openHeap(args, 2 ** 28);
+  const { buffer, byteOffset } = heap.view(heap.alloc(records * 32));
+  return numbersOf(new Float64Array(buffer, byteOffset, records * 4), records);
+}
+
+/** The same block, record i at `base + 4 i` numbers of the whole heap: no index of the loops is known to start at 0. */
 function sumBlock(f64: Float64Array, base: number, end: number): number {
   let sum = 0;
   for (let at = base + 1; at < end; at += 4) sum += f64[at] as number;
@@ -136,7 +143,7 @@ function updateBlock(f64: Float64Array, base: number, end: number): number {
   return end;
 }
 
-async function inOneBlock(args: Arguments, records: number): Promise<Fields> {
+async function inWholeHeap(args: Arguments, records: number): Promise<Fields> {
   const heap = await openHeap(args, 2 ** 28);
   const { f64 } = heap;
   const base = heap.alloc(records * 32) / 8;
@@ -205,8 +212,9 @@ async function run(
 
 await main({
   heap: (args) => run(args, (records) => inOneBlock(args, records)),
+  'heap, whole-heap view': (args) => run(args, (records) => inWholeHeap(args, records)),
   'heap, a pool block each': (args) => run(args, (records) => inPool(args, records)),
   'array of objects': (args) => run(args, objects),
-  Float64Array: (args) => run(args, bare),
+  Float64Array: (args) => run(args, (records) => numbersOf(new Float64Array(records * 4), records)),
   DataView: (args) => run(args, dataView),
 });

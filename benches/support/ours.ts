@@ -28,6 +28,7 @@ export interface OurHeap {
   trim(): number;
   check(): number;
   close(): void;
+  destroy(): void;
 }
 
 /** What the loops use of a Pool. */
