@@ -68,6 +68,8 @@ pub struct BuddyAllocator {
     free_pages: usize,
     /// Where the newest slab ends; 0 before there is one.
     slab_end: usize,
+    /// Slabs lie below, but for those that had to go elsewhere; what is free above was never a slab's.
+    slab_high: usize,
 }
 
 /// Where a new section goes.
@@ -107,6 +109,7 @@ impl BuddyAllocator {
             total_pages: 0,
             free_pages: 0,
             slab_end: 0,
+            slab_high: 0,
         })
     }
 
@@ -133,6 +136,9 @@ impl BuddyAllocator {
     pub fn add_region(&mut self, start: usize, size: usize, phys_start: usize) -> AllocResult {
         let place = self.judge_region(start, size, phys_start)?;
         let section = Section::new(place.first, place.pages, place.phys, self.page_shift)?;
+        if self.sections.is_empty() {
+            self.slab_high = place.first;
+        }
         self.by_address.insert(place.at, self.sections.len());
         self.sections.push(section);
         self.total_pages += place.pages as usize;
@@ -260,15 +266,63 @@ impl BuddyAllocator {
         self.take(count, align, &[Zone::Low], RunKind::Pages)
     }
 
-    /// Allocates the pages of a slab: right behind the last one where those are free, so that slabs of
-    /// odd page counts leave no tails between them; else as any run.
+    /// Allocates the pages of a slab: right above all slabs there were, so that slabs of odd page counts leave
+    /// no tails between them and pages are touched in the order of their addresses; else as any run.
     pub(crate) fn alloc_slab(&mut self, count: usize, align: usize) -> AllocResult<usize> {
-        let pos = match self.take_behind_last(count, align) {
+        let pos = match self.climb(count, align) {
             Some(pos) => pos,
             None => self.take(count, align, &[Zone::High, Zone::Low], RunKind::Slab)?,
         };
         self.slab_end = pos + (count << self.page_shift);
         Ok(pos)
+    }
+
+    /// Takes pages at `slab_high`, which moves up behind them, and past a few live runs in the way.
+    fn climb(&mut self, count: usize, align: usize) -> Option<usize> {
+        const OBSTACLES: usize = 16;
+        let index = self.section_of(self.slab_high)?;
+        let pages = u32::try_from(count).ok()?;
+        for _ in 0..OBSTACLES {
+            let pos = align_up(self.slab_high, align)?;
+            let page = self.page_at(index, pos);
+            let section = &mut self.sections[index];
+            let range = page..page.checked_add(pages).filter(|&end| end <= section.pages)?;
+            if section.take_at(range.clone(), RunKind::Slab) {
+                self.free_pages -= count;
+                self.slab_high = pos + (count << self.page_shift);
+                return Some(pos);
+            }
+            let next = section.past_obstacle(range)?;
+            self.slab_high = self.pos_of(index, next);
+        }
+        None
+    }
+
+    /// The pages of a slab where slabs have been before, so that no page is touched for the first time while
+    /// others lie idle; `None` where none of the free runs there begins with enough.
+    pub(crate) fn reuse_for_slab(&mut self, count: usize, align: usize) -> Option<usize> {
+        let size = count << self.page_shift;
+        // A power of two leaves no tail.
+        let behind = if !count.is_power_of_two() && self.slab_end + size <= self.slab_high {
+            self.take_behind_last(count, align)
+        } else {
+            None
+        };
+        let pos = behind.or_else(|| {
+            let (order, _) = self.orders_for(count, align).ok()?;
+            let last = self.slab_high.checked_sub(1)?;
+            let index = self.section_of(last)?;
+            let high = self.page_at(index, last) + 1;
+            let section = &mut self.sections[index];
+            // Truncation cannot happen: `orders_for` has bounded the count by 2^30.
+            let page = [Zone::High, Zone::Low]
+                .into_iter()
+                .find_map(|zone| section.take_below(count as u32, order, zone, high))?;
+            self.free_pages -= count;
+            Some(self.pos_of(index, page))
+        })?;
+        self.slab_end = pos + size;
+        Some(pos)
     }
 
     fn take_behind_last(&mut self, count: usize, align: usize) -> Option<usize> {

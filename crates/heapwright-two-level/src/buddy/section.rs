@@ -206,13 +206,41 @@ impl Section {
         kind: RunKind,
     ) -> Option<u32> {
         debug_assert!(1 << order >= count);
-        let lists = &self.zones[zone as usize];
-        let fitting = lists.nonempty & (u32::MAX << order);
+        let fitting = self.zones[zone as usize].nonempty & (u32::MAX << order);
         if fitting == 0 {
             return None;
         }
-        let mut found = fitting.trailing_zeros();
-        let page = lists.orders[found as usize].head;
+        Some(self.take_first(count, order, zone, kind, fitting.trailing_zeros()))
+    }
+
+    /// As [`take`](Self::take), from runs that lie below page `high` only, of which it looks at one for each
+    /// order: the one freed last.
+    pub(crate) fn take_below(
+        &mut self,
+        count: u32,
+        order: Order,
+        zone: Zone,
+        high: u32,
+    ) -> Option<u32> {
+        let lists = &self.zones[zone as usize];
+        let found = (order..ORDERS as u32).find(|&found| {
+            let page = lists.orders[found as usize].head;
+            lists.nonempty & (1 << found) != 0 && page + (1 << found) <= high
+        })?;
+        Some(self.take_first(count, order, zone, RunKind::Slab, found))
+    }
+
+    /// Takes `count` pages, of order `order`, from the first free run of order `found`.
+    #[inline]
+    fn take_first(
+        &mut self,
+        count: u32,
+        order: Order,
+        zone: Zone,
+        kind: RunKind,
+        mut found: Order,
+    ) -> u32 {
+        let page = self.zones[zone as usize].orders[found as usize].head;
         self.unlink(zone, page, found);
         self.table.set_state(page, PageState::Live(count, kind));
         self.free_pages -= count;
@@ -224,7 +252,7 @@ impl Section {
         if count != 1 << order {
             self.insert_range(page + count..page + (1 << order));
         }
-        Some(page)
+        page
     }
 
     /// The free run around `page`.
@@ -249,6 +277,20 @@ impl Section {
             page = head + (1 << order);
         }
         true
+    }
+
+    /// The page behind the first live run in `range`, of which not all is free; `None` for a run that begins
+    /// before it.
+    pub(crate) fn past_obstacle(&self, range: Range<u32>) -> Option<u32> {
+        let mut page = range.start;
+        while page < range.end {
+            let Some((head, order)) = self.covering(page) else { break };
+            page = head + (1 << order);
+        }
+        match self.table.state(page) {
+            PageState::Live(count, _) => Some(page + count),
+            _ => None,
+        }
     }
 
     /// Takes the free pages of `range` off the lists; what lay around them stays free.

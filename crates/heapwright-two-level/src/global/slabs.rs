@@ -41,14 +41,17 @@ impl Commons {
         let wanted = geometry.first_rung + slabs.set.class(class).slabs() as usize;
         let wanted = wanted.min(geometry.ladder.len() - 1);
         let mut level = level();
-        let (pages, base) = geometry.ladder[..=wanted]
-            .iter()
-            .rev()
-            .find_map(|&pages| {
-                let base = level.buddy.alloc_slab(pages as usize, geometry.align).ok()?;
-                Some((pages, base))
-            })
-            .ok_or(AllocError::NoMemory)?;
+        let rungs = || geometry.ladder[..=wanted].iter().rev();
+        // A smaller slab on pages that were used before, rather than one on pages that never were.
+        let mut place = rungs().find_map(|&pages| {
+            Some((pages, level.buddy.reuse_for_slab(pages as usize, geometry.align)?))
+        });
+        if place.is_none() {
+            place = rungs().find_map(|&pages| {
+                Some((pages, level.buddy.alloc_slab(pages as usize, geometry.align).ok()?))
+            });
+        }
+        let (pages, base) = place.ok_or(AllocError::NoMemory)?;
         let slots = self.slots[class.index()].index_of(pages as usize * self.page_size);
         let slots = u32::try_from(slots).map_err(|_| AllocError::NoMemory);
         let id = slots.and_then(|slots| Ok((slots, level.descriptors.take(&self.arena, slots)?)));
