@@ -269,7 +269,8 @@ impl BuddyAllocator {
     /// Allocates the pages of a slab: right above all slabs there were, so that slabs of odd page counts leave
     /// no tails between them and pages are touched in the order of their addresses; else as any run.
     pub(crate) fn alloc_slab(&mut self, count: usize, align: usize) -> AllocResult<usize> {
-        let pos = match self.climb(count, align) {
+        let climbed = if count.is_power_of_two() { None } else { self.climb(count, align) };
+        let pos = match climbed {
             Some(pos) => pos,
             None => self.take(count, align, &[Zone::High, Zone::Low], RunKind::Slab)?,
         };
