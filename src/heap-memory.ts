@@ -24,6 +24,8 @@ import {
   HEAP_OWNER_SHIFT,
   HEAP_S2C,
   HEAP_SMALL_MAX,
+  HEAP_STATES_HELD,
+  HEAP_STATE_HELD,
 } from '../native/layout.ts';
 import type { AreaLayout, ExclusiveMemory, SharedMemory } from './magazine.ts';
 import { native, refusal } from './native.ts';
@@ -94,6 +96,7 @@ export class HeapMemory {
       end: this.size,
       big: this.big,
       me: slot,
+      held: HEAP_STATE_HELD + (slot % HEAP_STATES_HELD),
     };
   }
 

@@ -101,6 +101,8 @@ export interface SharedMemory {
   readonly big: boolean;
   /** This thread's slot: the owner in page map words. */
   readonly me: number;
+  /** The state of a block that this thread freed as its own: in its magazines. */
+  readonly held: number;
 }
 
 /** The mutable state of a pool's hot path. */
@@ -232,13 +234,15 @@ export function exclusiveBigPath(
  * On a private page only the owner of the slab changes states, by plain stores; `hazard` tells a thread that
  * is about to end that which granule is on its way (`publish.rs` has the protocol; the order of the two
  * stores and of what stands between them is part of it). On a public page a block belongs to the one thread
- * whose compare-exchange takes its state away from live (1). A block of this thread's own becomes free (0)
- * and goes on its stack; another's becomes claimed (2) and waits in the outbox for Rust.
+ * whose compare-exchange takes its state away from live (1). A block of this thread's own becomes held, with
+ * this thread's mark, and goes on its stack; another's becomes claimed (2) and waits in the outbox for Rust.
+ * Whoever claimed by what the page map said before makes the block live again: until then its mark keeps
+ * a recovery of the owner's magazines away from it (`recover.rs`).
  *
  * Refers to nothing outside itself, so that {@link specialize} can make copies of it.
  */
 export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPath): HeapPath {
-  const { t, pageMap, state, end, big, me } = memory;
+  const { t, pageMap, state, end, big, me, held } = memory;
   const { s2c, at, ft, smallMax, outbox, outboxMax, hazard } = area;
   const { classMask, isPublic, ownerShift } = area;
   // What a word of a page of this thread's own says beside the class.
@@ -294,14 +298,15 @@ export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPat
   function freePublic(g: number, word: number, c: number): boolean {
     if (word - c === mineInPublic) {
       const top = t[ft + c] as number;
-      if (t[top] === 0 || Atomics.compareExchange(state, g, 1, 0) !== 1) return false;
+      if (t[top] === 0 || Atomics.compareExchange(state, g, 1, held) !== 1) return false;
       // Looked at again, now that the block is nobody else's: its slab cannot change any more.
       if (pageMap[g >>> 8] === word) {
         t[top] = big ? g : g * 16;
         t[ft + c] = top + 1;
         return true;
       }
-      Atomics.store(state, g, 1);
+      // Unless its owner has freed the block by a plain store meanwhile.
+      Atomics.compareExchange(state, g, held, 1);
       return false;
     }
     const n = t[outbox] as number;
@@ -425,7 +430,7 @@ export function sharedPoolPath(
   s: PoolState,
   slow: PoolSlowPath,
 ): PoolPath {
-  const { t, pageMap, state, end, big, me } = memory;
+  const { t, pageMap, state, end, big, me, held } = memory;
   const { hazard, isPublic, ownerShift } = area;
   const own = c | (me << ownerShift);
   const ownInPublic = own | isPublic;
@@ -458,13 +463,14 @@ export function sharedPoolPath(
           return;
         }
         t[hazard] = 0;
-        if (word === ownInPublic && Atomics.compareExchange(state, g, 1, 0) === 1) {
+        if (word === ownInPublic && Atomics.compareExchange(state, g, 1, held) === 1) {
           if (pageMap[g >>> 8] === word) {
             t[top] = big ? g : p;
             s.top = top + 1;
             return;
           }
-          Atomics.store(state, g, 1);
+          // Unless its owner has freed the block by a plain store meanwhile.
+          Atomics.compareExchange(state, g, held, 1);
         }
       }
     }

@@ -144,6 +144,20 @@ const jobs = {
     return { ps };
   },
 
+  /** Hands over the addresses of some blocks, and lets go when the second word of the gate says so. */
+  leaveAtSignal(heap, { count, gate }) {
+    const flag = new Int32Array(gate);
+    const ps = Array.from({ length: count }, () => heap.alloc(64));
+    // As many wait in its magazines.
+    for (const p of Array.from({ length: count }, () => heap.alloc(64))) heap.free(p);
+    parentPort.postMessage({ ps });
+    Atomics.wait(flag, 0, 0);
+    heap.close();
+    Atomics.store(flag, 1, 1);
+    Atomics.notify(flag, 1);
+    return {};
+  },
+
   /** Produces blocks for a consumer, in rounds (A10). */
   produce(heap, { count }) {
     parentPort.on('message', () => {

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use super::{
     Attachment, HeapEngine, HeapResult,
-    geometry::{MODE_MASK, MODE_PUBLIC, PAGE_BYTES, STATE_DEAD, STATE_LIVE, STATE_OUTBOX},
+    geometry::{MODE_MASK, MODE_PUBLIC, PAGE_BYTES, STATE_LIVE, STATE_OUTBOX},
     lock,
     page_map::{LARGE_WORD, PageMap},
     publish::{class_of, owner_of},
+    state::StateMap,
 };
 use crate::magazine::Stack;
 
@@ -37,13 +38,14 @@ impl Attachment {
         if alone {
             engine.global.check_invariants()?;
         }
-        let live_slots = engine.check_slots()?;
+        let live_slots = engine.check_slots(alone.then_some(self.slot()))?;
         let live_runs = engine.check_runs()?;
         let cached = self.check_magazines()?;
         if alone {
             engine.check_page_map()?;
             let marked = engine.count_marked()?;
-            let (dead, outbox) = (engine.count_dead(STATE_DEAD), engine.count_dead(STATE_OUTBOX));
+            let dead = engine.count_slots(|state| StateMap::is_held(state, self.slot()));
+            let outbox = engine.count_slots(|state| state == STATE_OUTBOX);
             if dead != cached {
                 return Err(format!("{dead} slots are out and dead, magazines hold {cached}"));
             }
@@ -93,7 +95,9 @@ impl Attachment {
             Some(slab) if slab.owner != self.cpu() => wrong("another thread's"),
             Some(slab) if slab.slot_start != p => wrong("inside a slot"),
             Some(_) if !engine.global.is_taken(p) => wrong("free in its slab"),
-            Some(_) if engine.state.get(&engine.meta, p) != STATE_DEAD => wrong("live"),
+            Some(_) if !StateMap::is_held(engine.state.get(&engine.meta, p), self.slot()) => {
+                wrong("not held by it")
+            }
             Some(_) => Ok(()),
             None => wrong("in no slab"),
         }
@@ -122,25 +126,26 @@ impl Attachment {
 }
 
 impl HeapEngine {
-    /// Judges every slot that is out of its slab; returns how many are live.
-    fn check_slots(&self) -> Result<usize, String> {
+    /// Judges every slot that is out of its slab; returns how many are live. Where one thread is alone,
+    /// none bears the mark of another.
+    fn check_slots(&self, alone: Option<usize>) -> Result<usize, String> {
         let mut live = 0;
         let mut damage = Ok(());
-        let states = if self.is_shared() { STATE_OUTBOX } else { STATE_LIVE };
+        let highest = if self.is_shared() { STATE_OUTBOX } else { STATE_LIVE };
         self.global.for_each_taken_slot(None, &mut |p, _| {
             let state = self.state.get(&self.meta, p);
             live += usize::from(state == STATE_LIVE);
-            if state > states {
+            if state > highest && alone.is_some_and(|slot| !StateMap::is_held(state, slot)) {
                 damage = Err(format!("the state of {p:#x} is {state}"));
             }
         });
         damage.map(|()| live)
     }
 
-    fn count_dead(&self, wanted: u8) -> usize {
+    fn count_slots(&self, wanted: impl Fn(u8) -> bool) -> usize {
         let mut count = 0;
         self.global.for_each_taken_slot(None, &mut |p, _| {
-            count += usize::from(self.state.get(&self.meta, p) == wanted);
+            count += usize::from(wanted(self.state.get(&self.meta, p)));
         });
         count
     }
@@ -191,13 +196,14 @@ impl HeapEngine {
         }
     }
 
-    /// Granules that are not dead in the state map. Each must be the start of a block.
+    /// Granules that are live or in an outbox by the state map. Each that is not dead must be the start of
+    /// a block.
     fn count_marked(&self) -> Result<usize, String> {
         let mut count = 0;
         let mut damage = Ok(());
         self.pages.for_each_touched(|page| {
             self.state.for_each_marked(&self.meta, page, |p, state| {
-                count += 1;
+                count += usize::from(state <= STATE_OUTBOX);
                 let start = self.block_at(p).map(|block| block.start);
                 if start != Some(p)
                     || (self.global.slab_at(p).is_some() && !self.global.is_taken(p))

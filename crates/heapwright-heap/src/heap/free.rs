@@ -45,6 +45,7 @@ impl Attachment {
         if let Some(p) = engine.state.find_live(&engine.meta, engine.geometry.size, blocks) {
             return Err(engine.poison(format!("a magazine of class {class} held {p:#x}")));
         }
+        engine.state.set_dead(&engine.meta, blocks);
         if engine.global.give_slots(self.cpu(), blocks).is_err() {
             return Err(engine.poison(format!("a magazine of class {class} held a free slot")));
         }

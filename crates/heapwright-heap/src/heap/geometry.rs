@@ -121,7 +121,23 @@ pub const STATE_DEAD: u8 = 0;
 pub const STATE_LIVE: u8 = 1;
 /// State of a block, shared mode: freed by a thread that does not own it, and waiting in its outbox.
 pub const STATE_OUTBOX: u8 = 2;
+/// States from here on, shared mode: freed by the owner of its slab, into its own magazines. See
+/// [`state_held`].
+pub const STATE_HELD: u8 = 3;
+/// How many states there are from [`STATE_HELD`] on.
+pub const STATES_HELD: usize = 253;
 
+/// State of a block, shared mode, that the thread in `slot` has freed as one of its own slabs.
+///
+/// Not [`STATE_DEAD`], so that a claim by mistake is known from what a dead thread held: a thread that
+/// looked at the page map long ago claims a block as its own, looks again, and makes it live again. In
+/// between its mark says that the block is in no magazine of the owner's.
+#[expect(clippy::cast_possible_truncation, reason = "below STATES_HELD")]
+pub const fn state_held(slot: usize) -> u8 {
+    STATE_HELD + (slot % STATES_HELD) as u8
+}
+
+const _: () = assert!(STATE_HELD as usize + STATES_HELD - 1 == u8::MAX as usize);
 const _: () = assert!(S2C + S2C_WORDS <= AT);
 const _: () = assert!(CLASS_LARGE < CLASSES_MAX && CLASS_LARGE <= CLASS_MASK as usize);
 const _: () = assert!(HAZARD < ALLOCS);

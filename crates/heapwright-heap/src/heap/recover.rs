@@ -4,8 +4,11 @@
 //! held, from that memory alone and whatever its last instruction was:
 //!
 //! - Its magazines hold slots of its own slabs only. So what it held is every slot of its slabs that is
-//!   taken and dead, whatever its stack tops say: `alloc` marks a block live after popping it, `free`
-//!   marks it dead before pushing it.
+//!   taken and dead or marked as held by it, whatever its stack tops say: `alloc` marks a block live after
+//!   popping it, `free` marks it held before pushing it.
+//! - The mark of another thread on such a slot is a free that comes late, by one who read the page map
+//!   when the slab was still its own. That thread will look again and finish it: the slot is left alone.
+//!   (Threads 253 slots apart share a mark.)
 //! - Blocks of others that it freed have state 2. JavaScript writes the outbox entry before it changes
 //!   the state, so every such block is in somebody's outbox, and whoever turns 2 into 0 hands it back:
 //!   entries of which the state says otherwise are passed over.
@@ -20,7 +23,7 @@ use heapwright_region::process_barrier;
 use heapwright_two_level::CpuId;
 
 use super::{
-    Attachment, HeapEngine, HeapError, HeapResult, add, geometry::STATE_DEAD, get, lock, take_away,
+    Attachment, HeapEngine, HeapError, HeapResult, add, get, lock, state::StateMap, take_away,
 };
 
 /// Who is attached.
@@ -117,11 +120,12 @@ impl HeapEngine {
         let mut cached = Vec::new();
         let mut bytes = 0;
         self.global.for_each_taken_slot(Some(gone), &mut |p, size| {
-            if self.state.get(&self.meta, p) == STATE_DEAD {
+            if StateMap::is_held(self.state.get(&self.meta, p), gone.index()) {
                 cached.push(p);
                 bytes += size;
             }
         });
+        self.state.set_dead(&self.meta, &cached);
         if self.global.give_slots(gone, &cached).is_err() {
             return Err(self.poison(format!("slot {} held a free slot", gone.0)));
         }

@@ -4,12 +4,17 @@
 //! byte, so that one atomic exchange decides between two threads that free one block. Both maps are in
 //! the metadata mapping; `share` fills the bytes from the bits, once.
 //!
+//! A byte is not live in three ways: **dead**, as every slot in its slab is; in an **outbox**; or **held**
+//! by the owner of its slab, who freed it into a magazine, with a mark of that owner.
+//!
 //! Not here: which numbers are starts of blocks at all (`judge.rs`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::heap::{
-    geometry::{GRANULE_SHIFT, Geometry, PAGE_BYTES, STATE_DEAD, STATE_LIVE, STATE_OUTBOX},
+    geometry::{
+        GRANULE_SHIFT, Geometry, PAGE_BYTES, STATE_DEAD, STATE_LIVE, STATE_OUTBOX, state_held,
+    },
     memory::Mapping,
 };
 
@@ -94,6 +99,23 @@ impl StateMap {
                 }
         };
         blocks.iter().copied().find(|p| !dead(p))
+    }
+
+    /// Whether a slot of a slab of `owner`, which is taken and of which the map says `state`, is in
+    /// `owner`'s hands: in its magazines, or on the way there.
+    #[inline]
+    pub(super) fn is_held(state: u8, owner: usize) -> bool {
+        state == STATE_DEAD || state == state_held(owner)
+    }
+
+    /// Marks slots that go back to their slabs, and that their owner held, as dead.
+    #[inline]
+    pub(super) fn set_dead(&self, memory: &Mapping, blocks: &[usize]) {
+        if self.is_shared() {
+            for &p in blocks {
+                memory.set_byte(self.bytes + (p >> GRANULE_SHIFT), STATE_DEAD);
+            }
+        }
     }
 
     /// Marks `p`, which the caller holds, as live.

@@ -11,6 +11,7 @@
 
 mod batches;
 mod damage;
+mod late_free;
 mod lifecycle;
 mod publish;
 mod script;

@@ -14,7 +14,7 @@ use heapwright_heap::heap::{
     geometry::{
         ALIVE, ALLOCS, AT, CLASS_LARGE, CLASS_MASK, COUNT, FT, GRANULE_BYTES, Geometry, HAZARD,
         MODE_MASK, MODE_PUBLIC, OUTBOX, OUTBOX_MAX, OWNER_SHIFT, PAGE_BYTES, PT, S2C, STATE_DEAD,
-        STATE_LIVE, STATE_OUTBOX,
+        STATE_LIVE, STATE_OUTBOX, state_held,
     },
 };
 
@@ -210,12 +210,27 @@ impl Script {
         Ok(self.heap.flush(Stack::Free, class)?)
     }
 
+    /// Frees as [`free`](Self::free) does, but `word` is what this thread read of the page map long ago, and
+    /// `between` happens after the claim and before the second look.
+    pub(crate) fn free_late(&self, p: usize, word: usize, between: impl FnOnce()) -> Run {
+        self.free_shared(p, word, between)
+    }
+
+    /// The page map's word for a public page of the class of `size` that this thread owns.
+    pub(crate) fn own_word(&self, size: usize) -> usize {
+        self.class_of(size) | MODE_PUBLIC as usize | (self.heap.slot() << OWNER_SHIFT)
+    }
+
     pub(crate) fn free(&self, p: usize) -> Run {
         if p >= self.geometry.size || !p.is_multiple_of(GRANULE_BYTES) || !self.is_live(p) {
             self.step()?;
             return Ok(self.heap.free(p)?);
         }
-        if self.shared { self.free_shared(p) } else { self.free_exclusive(p) }
+        if self.shared {
+            self.free_shared(p, self.page_word(p), || ())
+        } else {
+            self.free_exclusive(p)
+        }
     }
 
     fn free_exclusive(&self, p: usize) -> Run {
@@ -236,9 +251,8 @@ impl Script {
         self.put(FT + class, top + 1)
     }
 
-    fn free_shared(&self, p: usize) -> Run {
+    fn free_shared(&self, p: usize, word: usize, between: impl FnOnce()) -> Run {
         let meta = self.heap.engine().meta();
-        let word = self.page_word(p);
         let (class, owner) = (word & CLASS_MASK as usize, word >> OWNER_SHIFT);
         let public = word & MODE_MASK as usize == MODE_PUBLIC as usize;
         let entry = self.geometry.entry_of(p).cast_unsigned() as usize;
@@ -254,12 +268,14 @@ impl Script {
                 return Ok(());
             }
             self.step()?;
-            if !meta.exchange_byte(self.byte_of(p), STATE_LIVE, STATE_DEAD) {
+            let held = state_held(self.heap.slot());
+            if !meta.exchange_byte(self.byte_of(p), STATE_LIVE, held) {
                 return Err(HeapError::NotAllocated.into());
             }
+            between();
             if self.page_word(p) != word {
                 // Freed and reborn as another class since: not ours to push.
-                meta.set_byte(self.byte_of(p), STATE_LIVE);
+                meta.exchange_byte(self.byte_of(p), held, STATE_LIVE);
                 return Ok(self.heap.free(p)?);
             }
             let top = self.at(FT + class);
@@ -283,6 +299,7 @@ impl Script {
             self.put(OUTBOX, count)?;
             return Err(HeapError::NotAllocated.into());
         }
+        between();
         if self.page_word(p) == word && meta.byte(self.byte_of(p)) == STATE_OUTBOX {
             return Ok(());
         }
