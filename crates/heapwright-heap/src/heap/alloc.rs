@@ -155,8 +155,12 @@ impl Attachment {
                 let Ok(p) = engine.global.alloc_pages(count, align.max(PAGE_BYTES)) else {
                     return Ok(None);
                 };
-                lock(&engine.large).insert(p, count);
-                engine.pages.run_added(p, count);
+                {
+                    // Together, for whoever checks meanwhile.
+                    let mut large = lock(&engine.large);
+                    large.insert(p, count);
+                    engine.pages.run_added(p, count);
+                }
                 engine.state.set_live(&engine.meta, p);
                 add(&engine.counters.taken_blocks, 1);
                 add(&engine.counters.taken_bytes, count * PAGE_BYTES);

@@ -224,6 +224,36 @@ fn nothing_is_lost_when_threads_die_at_any_step() {
 }
 
 #[test]
+fn checks_while_others_are_inside() {
+    let seed = prng::seed(7);
+    let (engine, script) = shared(16 << 20, 4);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for worker in 0..2 {
+            let (engine, stop) = (&engine, &stop);
+            scope.spawn(move || {
+                let script = Script::new(engine.attach().unwrap());
+                let mut rng = Prng::new(seed + worker);
+                while !stop.load(Ordering::Relaxed) {
+                    let size = if rng.chance(1, 2) { 33_000 } else { 1 + rng.below(2000) };
+                    let p = script.alloc(size).unwrap();
+                    let p = script.heap.realloc(p, 40_000).unwrap();
+                    script.free(p).unwrap();
+                }
+            });
+        }
+        for _ in 0..torture(2000, 100_000) {
+            if let Err(error) = script.heap.check() {
+                stop.store(true, Ordering::Relaxed);
+                panic!("{error:?}: {:?}", engine.poisoned_by());
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_clean(&script, 0);
+}
+
+#[test]
 fn a_thousand_threads_come_and_go() {
     let seed = prng::seed(6);
     let (engine, survivor) = shared(64 << 20, 5);
