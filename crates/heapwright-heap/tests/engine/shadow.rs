@@ -199,7 +199,7 @@ macro_rules! geometries {
             let seed = heapwright_testkit::prng::seed(0x5ee_d0f);
             // A check of a large heap walks millions of pages.
             let (rounds, steps, check_every) =
-                if $size > 1 << 30 { (4, 500_000, 25_000) } else { (16, 2_000_000, 10_000) };
+                if $size > 1 << 30 { (2, 250_000, 50_000) } else { (16, 2_000_000, 10_000) };
             for round in 0..torture(2, rounds) as u64 {
                 let mut judge = Judge::new($size, $shared, seed + round);
                 judge.run(torture($steps, steps), torture(1_000, check_every));
