@@ -91,4 +91,23 @@ describe('A free that comes late', () => {
       });
     }
   }
+
+  for (const what of ['heap', 'pool'] as const) {
+    it(`goes to the owner, where the block was the freer's own, freed by the ${what}`, async () => {
+      const heap = heapWithMemories();
+      const pool = heap.pool(64);
+      const { ps, letGo, gone } = await owner(heap);
+      const free = what === 'heap' ? heap.free : pool.free;
+      for (const p of ps) {
+        answers.push((truth) => truth & 255);
+        free(p);
+        // A block of another's slab in the freer's magazines is what this looks for.
+        expect(heap.check()).toBeLessThan(10);
+      }
+      letGo();
+      await gone;
+      expect(heap.check()).toBe(0);
+      heap.close();
+    });
+  }
 });
