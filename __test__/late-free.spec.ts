@@ -11,7 +11,7 @@ import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Heap, MiB } from '../index.ts';
-import { HeapMemory } from '../src/heap-memory.ts';
+import { AREA, HeapMemory } from '../src/heap-memory.ts';
 import { root } from './support/child.ts';
 
 const entry = `file://${root}dist/index.js`;
@@ -38,6 +38,11 @@ function heapWithMemories(): Heap {
     return { ...memory, pageMap };
   });
   return new Heap({ size: MiB(4), maxThreads: 4 });
+}
+
+/** A word of the page map for the class of `word`, of a public page of a slab that `slot` owns. */
+function wordOf(word: number, slot: number): number {
+  return (word & AREA.classMask) | AREA.isPublic | (slot << AREA.ownerShift);
 }
 
 /** A worker with ten live blocks, and how to make it let go, now. */
@@ -69,7 +74,7 @@ describe('A free that comes late', () => {
         const free = what === 'heap' ? heap.free : pool.free;
         const late = ps[4] as number;
         answers.push(
-          (truth) => (truth & 255) | (slot << 8),
+          (truth) => wordOf(truth, slot),
           (truth) => {
             letGo();
             return truth;
@@ -99,7 +104,7 @@ describe('A free that comes late', () => {
       const { ps, letGo, gone } = await owner(heap);
       const free = what === 'heap' ? heap.free : pool.free;
       for (const p of ps) {
-        answers.push((truth) => truth & 255);
+        answers.push((truth) => wordOf(truth, 0));
         free(p);
         // A block of another's slab in the freer's magazines is what this looks for.
         expect(heap.check()).toBeLessThan(10);
