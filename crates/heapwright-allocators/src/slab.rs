@@ -373,17 +373,36 @@ impl ByteAllocator for SlabByteAllocator {
     /// family.
     #[inline]
     unsafe fn dealloc(&mut self, pos: NonNull<u8>, layout: Layout) -> AllocResult {
-        let place = place(layout).ok_or(AllocError::NotAllocated)?;
         let address = pos.addr().get();
-        let (granted, live) = match place {
-            Place::Class(class) => (class_size(class), self.classes[class].live),
-            Place::Buddy(rounded) => (rounded.size(), self.used_bytes / rounded.size()),
+        let request = match self.class_at(address) {
+            Some(class) => {
+                let live = &mut self.classes[class].live;
+                if *live == 0 || !is_aligned(address, class_size(class)) {
+                    return Err(AllocError::NotAllocated);
+                }
+                debug_assert_eq!(place(layout), Some(Place::Class(class)));
+                *live -= 1;
+                Layout::from_size_align(class_size(class), 1)
+            }
+            None => match place(layout) {
+                Some(Place::Buddy(rounded))
+                    if self.used_bytes >= rounded.size()
+                        && self.ranges.contain(address)
+                        && is_aligned(address, rounded.size()) =>
+                {
+                    Ok(rounded)
+                }
+                _ => return Err(AllocError::NotAllocated),
+            },
         };
-        if live == 0 || !self.ranges.contain(address) || !is_aligned(address, granted) {
-            return Err(AllocError::NotAllocated);
-        }
-        // SAFETY: the caller's bullets 1 and 2.
-        unsafe { self.dealloc_judged(pos, layout) }
+        // Neither can fail: a class is a size, and there is a heap where there is a live block.
+        let request = request.map_err(|_| AllocError::NotAllocated)?;
+        let inner = self.inner.as_mut().ok_or(AllocError::NotAllocated)?;
+        // SAFETY: `pos` is a live block allocated with `layout` (bullets 1 and 2), which the crate serves
+        // where it serves `request`: of a block, it knows the class, or the size that `alloc` asked for.
+        unsafe { inner.deallocate(address, request) };
+        self.used_bytes -= request.size();
+        Ok(())
     }
 
     fn total_bytes(&self) -> usize {
@@ -426,31 +445,6 @@ fn place(layout: Layout) -> Option<Place> {
 }
 
 impl ByteFamily for SlabByteAllocator {
-    const GRANULE: usize = CLASS_SIZE_MIN;
-
-    #[inline]
-    unsafe fn dealloc_judged(&mut self, pos: NonNull<u8>, layout: Layout) -> AllocResult {
-        let address = pos.addr().get();
-        let request = match self.class_at(address) {
-            Some(class) => {
-                debug_assert_eq!(place(layout), Some(Place::Class(class)));
-                self.classes[class].live -= 1;
-                Layout::from_size_align(class_size(class), 1)
-            }
-            None => match place(layout) {
-                Some(Place::Buddy(rounded)) => Ok(rounded),
-                _ => return Err(AllocError::NotAllocated),
-            },
-        };
-        let request = request.map_err(|_| AllocError::NotAllocated)?;
-        let inner = self.inner.as_mut().ok_or(AllocError::NotAllocated)?;
-        // SAFETY: `pos` is a live block allocated with `layout` (bullets 1 and 2), which the crate serves
-        // where it serves `request`: of a block, it knows the class, or the size that `alloc` asked for.
-        unsafe { inner.deallocate(address, request) };
-        self.used_bytes -= request.size();
-        Ok(())
-    }
-
     #[inline]
     fn usable_size(&self, layout: Layout) -> usize {
         Self::usable_size(self, layout)
@@ -489,7 +483,7 @@ mod tests {
             if live.len() > 300 || (!live.is_empty() && random.below(3) == 0) {
                 let (pos, layout) = live.swap_remove(random.below(live.len()));
                 // SAFETY: the block is live and was allocated with this layout.
-                unsafe { slab.dealloc_judged(pos, layout) }.unwrap();
+                unsafe { slab.dealloc(pos, layout) }.unwrap();
             } else {
                 let bits = random.below(14);
                 let size = 1 + random.below(1 << bits);
@@ -504,7 +498,9 @@ mod tests {
                     Place::Buddy(_) => None,
                 };
                 assert_eq!(slab.class_at(pos.addr().get()), class, "{layout:?}");
-                class.into_iter().for_each(|class| counted[class] += 1);
+                if let Some(class) = class {
+                    counted[class] += 1;
+                }
                 counted
             });
             assert_eq!(slab.classes().map(|class| class.blocks_live), counted);

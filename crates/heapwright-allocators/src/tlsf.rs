@@ -276,8 +276,11 @@ impl ByteAllocator for TlsfByteAllocator {
         if self.used_bytes == 0 || !self.ranges.contain(pos.addr().get()) {
             return Err(AllocError::NotAllocated);
         }
-        // SAFETY: the caller's bullets 1 and 2.
-        unsafe { self.dealloc_judged(pos, layout) }
+        // SAFETY: `pos` is a live block allocated with `layout` (bullets 1 and 2).
+        self.used_bytes -= unsafe { block_bytes(pos, layout) };
+        // SAFETY: as above; the crate needs the alignment to find the header.
+        unsafe { self.inner.deallocate(pos, layout.align()) };
+        Ok(())
     }
 
     /// Bytes of all pools, with a sentinel of 32 bytes in each that is never granted.
@@ -333,19 +336,6 @@ unsafe fn block_bytes(pos: NonNull<u8>, layout: Layout) -> usize {
 }
 
 impl ByteFamily for TlsfByteAllocator {
-    /// The crate's blocks are multiples of 32, headers included; payloads are 16 bytes further without
-    /// padding, at a multiple of 32 with it.
-    const GRANULE: usize = HEADER_SIZE;
-
-    #[inline]
-    unsafe fn dealloc_judged(&mut self, pos: NonNull<u8>, layout: Layout) -> AllocResult {
-        // SAFETY: `pos` is a live block allocated with `layout` (bullets 1 and 2).
-        self.used_bytes -= unsafe { block_bytes(pos, layout) };
-        // SAFETY: as above; the crate needs the alignment to find the header.
-        unsafe { self.inner.deallocate(pos, layout.align()) };
-        Ok(())
-    }
-
     #[inline]
     fn usable_size(&self, layout: Layout) -> usize {
         Self::usable_size(self, layout)

@@ -10,35 +10,15 @@ use crate::{AllocError, AllocResult, ByteAllocator, IdAllocator, PageAllocator};
 
 /// A byte allocator that can live in a mirror.
 ///
-/// Every block starts at a multiple of [`GRANULE`](Self::GRANULE) and has as many bytes at least. While it is live, the allocator neither
+/// Every block starts at a multiple of 8 and has at least 8 bytes. While it is live, the allocator neither
 /// reads nor writes its payload, but for copying it in [`resize`](Self::resize): the mirror keeps its own
 /// record in the first 8 bytes, and may give whole pages of the payload back to the system.
 pub trait ByteFamily: ByteAllocator {
-    /// What every block starts at a multiple of, and the fewest bytes that one has: a power of two from 8.
-    const GRANULE: usize = 8;
-
     /// The bytes of a block of `layout` that may be used, from its start: at least the size asked for.
     fn usable_size(&self, layout: Layout) -> usize;
 
     /// The largest size for which a request with alignment `align` succeeds now; 0 if none does.
     fn largest_free(&self, align: usize) -> usize;
-
-    /// Frees the block at `pos`, which the caller's own records have shown to be live. A family whose
-    /// `dealloc` makes checks of its own leaves them out here.
-    ///
-    /// # Errors
-    ///
-    /// As `dealloc`, which this is unless a family has something faster.
-    ///
-    /// # Safety
-    ///
-    /// 1. `pos` is the start of a live block of this allocator.
-    /// 2. `layout` is the one that it was allocated with.
-    #[inline]
-    unsafe fn dealloc_judged(&mut self, pos: NonNull<u8>, layout: Layout) -> AllocResult {
-        // SAFETY: the caller's bullets 1 and 2.
-        unsafe { self.dealloc(pos, layout) }
-    }
 
     /// Gives the block at `pos` another size, in place or elsewhere, with its alignment kept. What the
     /// block holds need not move with it: the mirror moves its data itself.

@@ -24,8 +24,8 @@
 //! 2. The record of a live block is never 0.
 //! 3. `len` is the number of bits set.
 //!
-//! What makes it work is promised by `ByteFamily`: every block starts at a multiple of a granule, has at
-//! least 8 bytes, and is left alone while it is live.
+//! What makes it work is promised by `ByteRules`, that every block starts at a multiple of a granule, and by
+//! `ByteFamily`, that it has at least 8 bytes and is left alone while it is live.
 //!
 //! Not here: allocators without a control mapping (`live_table.rs`).
 

@@ -46,6 +46,8 @@ pub struct ByteRules {
     pub limit: usize,
     /// Where control mappings go.
     pub placement: ControlPlacement,
+    /// What every block starts at a multiple of: a power of two from 8. A block that does not poisons.
+    pub granule: usize,
 }
 
 impl ByteRules {
@@ -55,11 +57,14 @@ impl ByteRules {
         first_size_unit: 4096,
         limit: usize::MAX,
         placement: ControlPlacement::Natural,
+        granule: 8,
     };
-    /// Ranges of whole pages of 4 KiB, without a limit.
-    pub const TLSF: Self = Self { placement: ControlPlacement::Aligned, ..Self::BUDDY };
-    /// As a buddy; the first range in units of 32 KiB, 4 GiB together.
-    pub const SLAB: Self = Self { first_size_unit: 32 << 10, limit: 4 << 30, ..Self::BUDDY };
+    /// Ranges of whole pages of 4 KiB, without a limit. Blocks are multiples of 32 bytes with a header of 16.
+    pub const TLSF: Self =
+        Self { placement: ControlPlacement::Aligned, granule: 16, ..Self::BUDDY };
+    /// As a buddy; the first range in units of 32 KiB, 4 GiB together. The smallest class has 64 bytes.
+    pub const SLAB: Self =
+        Self { first_size_unit: 32 << 10, limit: 4 << 30, granule: 64, ..Self::BUDDY };
 }
 
 /// A byte allocator behind a mirror.
@@ -112,7 +117,7 @@ impl<F: ByteFamily> Mirror<F> {
         let control = arena.control().ok_or(Refusal::Internal)?;
         // SAFETY: the mapping has the size of the range and is dropped after the ledger (bullet 1). The first
         // word of a live block is the table's, as every `ByteFamily` promises (bullet 2).
-        let table = unsafe { ControlTable::new(start, size, F::GRANULE, control.as_ptr()) }
+        let table = unsafe { ControlTable::new(start, size, self.rules.granule, control.as_ptr()) }
             .map_err(|error| self.ledger.fail(Refusal::of_system(&error, size)))?;
         let added = if first {
             // SAFETY: the control mapping is writable, the crate's alone, and `self.arenas` keeps it
@@ -183,7 +188,7 @@ impl<F: ByteFamily> Mirror<F> {
         let held = if is_kept { self.kept.remove(&pos) } else { Some(block.size) };
         let layout = held.and_then(|size| Layout::from_size_align(size, block.align).ok());
         // SAFETY: the table said that the block is live (bullet 1) and how the crate knows it (bullet 2).
-        let freed = layout.map(|layout| unsafe { self.family.dealloc_judged(address, layout) });
+        let freed = layout.map(|layout| unsafe { self.family.dealloc(address, layout) });
         if !matches!(freed, Some(Ok(()))) {
             return Err(self.broken("the crate does not know a live block"));
         }
