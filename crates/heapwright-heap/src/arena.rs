@@ -79,7 +79,7 @@ enum Data {
 pub struct Arena {
     start: usize,
     size: usize,
-    control: Option<Region>,
+    control: Option<Arc<Region>>,
     /// Address of `control`, its provenance exposed.
     control_base: usize,
     data: Data,
@@ -122,6 +122,7 @@ impl Arena {
             ControlPlacement::Natural => Some(ALIGN_MAX.max(1 << size.max(1).ilog2())),
         };
         let control = modulus.map(|modulus| Self::reserve(start, size, modulus)).transpose()?;
+        let control = control.map(Arc::new);
         let data_residue = if control.is_some() { start.wrapping_add(DATA_SKEW) } else { start };
         let data = match memory {
             Memory::None => Data::None,
@@ -164,9 +165,9 @@ impl Arena {
         self.control_base
     }
 
-    /// The first byte of the control mapping.
-    pub(crate) fn control(&self) -> Option<NonNull<u8>> {
-        self.control.as_ref().map(Region::base)
+    /// The control mapping, shared with the table whose records lie in it.
+    pub(crate) fn control(&self) -> Option<&Arc<Region>> {
+        self.control.as_ref()
     }
 
     /// The data mapping and what keeps it, if it is ours: what a buffer is made over.

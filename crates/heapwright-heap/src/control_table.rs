@@ -19,6 +19,11 @@
 //! with a hash table there is no growth, no rehashing pause, no unpredictable branch and no cache line of
 //! its own per block; `docs/mirror.md` has the measurements.
 //!
+//! Large pages: a crate that fills its range in order writes a header into every page, and a free of any of
+//! them then misses the processor's table of pages, which 4 KiB pages fill from 12 MiB on. So before blocks
+//! reach a new window of 2 MiB, [`ControlTable::look_ahead`] asks for one large page there, if nearly every
+//! page of the window before holds a block. A wrong guess costs what is left of one window.
+//!
 //! Invariants ([`LiveSet::check`]):
 //! 1. A bit is set iff a live block starts there; words of bits from `high` on are 0.
 //! 2. The record of a live block is never 0.
@@ -29,9 +34,10 @@
 //!
 //! Not here: allocators without a control mapping (`live_table.rs`).
 
-use std::{collections::TryReserveError, ptr::NonNull};
+use std::{collections::TryReserveError, ptr::NonNull, sync::Arc};
 
-use heapwright_region::{Region, RegionError};
+use heapwright_core::align_down;
+use heapwright_region::{Advice, Region, RegionError};
 
 use crate::{
     ledger::LiveSet,
@@ -43,6 +49,16 @@ use crate::{
 const RECORD_BYTES: usize = 8;
 
 const _: () = assert!(size_of::<Record>() == RECORD_BYTES);
+
+/// A large page.
+const WINDOW_BYTES: usize = 2 << 20;
+/// How far into a window blocks are when the next is decided on: a crate writes ahead, and a window whose
+/// first small page was touched takes no large one.
+const LOOK_BYTES: usize = WINDOW_BYTES / 4 * 3;
+/// Small pages are counted in this unit, whatever the system's is.
+const PAGE_BYTES: usize = 4096;
+/// So many pages before the decision must hold the start of a block.
+const PAGES_DENSE: usize = LOOK_BYTES / PAGE_BYTES / 8 * 7;
 
 /// The largest size that a record holds; far above 2^53, which bounds every range.
 const SIZE_MAX: usize = (1 << (64 - SIZE_SHIFT)) - 1;
@@ -128,16 +144,20 @@ pub(crate) struct ControlTable {
     /// Words of bits below which all that are not 0 lie.
     high: usize,
     len: usize,
+    /// The address from which on a new highest block makes us [`look_ahead`](Self::look_ahead).
+    look_at: usize,
+    /// Holds the records.
+    control_region: Arc<Region>,
     #[cfg_attr(not(test), expect(dead_code, reason = "keeps the memory behind `words`"))]
     bits_region: Region,
 }
 
-// SAFETY: the pointers are into a mapping that the table owns and one that its maker promised it.
+// SAFETY: the pointers are into two mappings that the table keeps.
 unsafe impl Send for ControlTable {}
 
 impl ControlTable {
     /// A table for the blocks in `size` bytes from `base`, which start at multiples of `granule` from
-    /// there, with its records at `control`.
+    /// there, with its records in `control`, which is as long.
     ///
     /// # Errors
     ///
@@ -145,15 +165,14 @@ impl ControlTable {
     ///
     /// # Safety
     ///
-    /// 1. `size` bytes at `control`, a multiple of 8, stay readable and writable until the table is dropped.
-    /// 2. While a block is recorded, the first 8 bytes at its place there are the table's alone.
+    /// 1. While a block is recorded, the first 8 bytes at its place in `control` are the table's alone.
     pub(crate) unsafe fn new(
         base: usize,
         size: usize,
         granule: usize,
-        control: *mut u8,
+        control_region: Arc<Region>,
     ) -> Result<Self, RegionError> {
-        debug_assert!(control.addr().is_multiple_of(RECORD_BYTES));
+        debug_assert!(control_region.size() >= size);
         debug_assert!(granule.is_power_of_two());
         debug_assert!(granule >= RECORD_BYTES);
         // What is left behind the last whole granule is too short for a block.
@@ -162,8 +181,41 @@ impl ControlTable {
         bits_region.commit(0, bits_region.size())?;
         #[expect(clippy::cast_ptr_alignment, reason = "a region starts at a page")]
         let words = bits_region.base().as_ptr().cast::<u64>();
-        let granule_log2 = granule.trailing_zeros();
-        Ok(Self { base, control, words, places, granule_log2, high: 0, len: 0, bits_region })
+        Ok(Self {
+            base,
+            control: control_region.base().as_ptr(),
+            words,
+            places,
+            granule_log2: granule.trailing_zeros(),
+            high: 0,
+            len: 0,
+            look_at: base.next_multiple_of(WINDOW_BYTES) + LOOK_BYTES,
+            control_region,
+            bits_region,
+        })
+    }
+
+    /// Asks for a large page behind the window that blocks have nearly filled, if it is dense.
+    #[cold]
+    fn look_ahead(&mut self, start: usize) {
+        let window = align_down(self.look_at, WINDOW_BYTES);
+        let next = window + WINDOW_BYTES - self.base;
+        let size = self.places << self.granule_log2;
+        // Past the next window the question comes too late.
+        if start - self.base < next && next + WINDOW_BYTES <= size {
+            let places = PAGE_BYTES >> self.granule_log2;
+            let first = (window - self.base) >> self.granule_log2;
+            let holds_a_block = |page: &usize| {
+                let page = first + page * places;
+                (page..page + places).step_by(64).any(|place| self.word(place) != 0)
+            };
+            if (0..LOOK_BYTES / PAGE_BYTES).filter(holds_a_block).count() >= PAGES_DENSE {
+                // Advice only: without large pages everything is as it was.
+                let _ = self.control_region.advise(next, WINDOW_BYTES, Advice::HugePages);
+            }
+        }
+        let reached = align_down(start, WINDOW_BYTES) + LOOK_BYTES;
+        self.look_at = if reached > start { reached } else { reached + WINDOW_BYTES };
     }
 
     /// The word of bits that holds the place's.
@@ -194,8 +246,8 @@ impl ControlTable {
         reason = "the control base and granules are multiples of 8"
     )]
     fn record(&self, place: usize) -> Record {
-        // SAFETY: every caller's place has its bit set, so its record is ours (bullets 1 and 2 of
-        // `new`) and was written by `set_record`.
+        // SAFETY: every caller's place has its bit set, so its record is ours (bullet 1 of `new`), inside
+        // `control_region`, and was written by `set_record`.
         unsafe { self.control_at(place).cast::<Record>().read() }
     }
 
@@ -238,6 +290,10 @@ impl ControlTable {
         self.set_record(place, record);
         if place / 64 >= self.high {
             self.high = place / 64 + 1;
+            let start = self.start_of(place);
+            if start >= self.look_at {
+                self.look_ahead(start);
+            }
         }
         self.len += 1;
     }
@@ -476,17 +532,20 @@ impl LiveSet for ControlTables {
 mod tests {
     use std::collections::BTreeMap;
 
+    use heapwright_region::Placement;
     use heapwright_testkit::prng::{Prng, seed};
 
     use super::*;
 
     /// A table over memory of its own.
-    fn tables(base: usize, size: usize, granule: usize) -> (ControlTables, Region) {
-        let control = Region::reserve(size).unwrap();
+    fn tables(base: usize, size: usize, granule: usize) -> (ControlTables, Arc<Region>) {
+        let residue = base & (WINDOW_BYTES - 1);
+        let placement = Placement { modulus: WINDOW_BYTES, residue };
+        let control = Arc::new(Region::reserve_placed(size, placement).unwrap());
         control.commit(0, size).unwrap();
-        // SAFETY: every caller keeps the region longer than the table.
+        // SAFETY: nobody else writes there while a block is recorded.
         let table =
-            unsafe { ControlTable::new(base, size, granule, control.base().as_ptr()) }.unwrap();
+            unsafe { ControlTable::new(base, size, granule, Arc::clone(&control)) }.unwrap();
         (ControlTables { tables: vec![table] }, control)
     }
 
@@ -567,6 +626,26 @@ mod tests {
         let resident = |region: &Region| heapwright_region::resident_bytes(region).unwrap();
         assert!(resident(&live.tables[0].bits_region) <= 4096);
         assert!(resident(&control) <= 16 * 4096);
+    }
+
+    /// Blocks a page apart may make up to one window more resident than they touch, wide ones nothing.
+    #[test]
+    fn asks_for_large_pages_where_they_will_be_filled() {
+        for (stride, more_max) in [(544, WINDOW_BYTES), (4096, WINDOW_BYTES), (1 << 16, 0)] {
+            let base = (5 << 20) + 4096 * 3;
+            let (mut live, control) = tables(base, 64 << 20, 16);
+            let mut pages = std::collections::BTreeSet::new();
+            for start in (base..base + (33 << 20)).step_by(stride) {
+                live.insert(start, block(16));
+                pages.insert(start / 4096);
+                if pages.len() % 256 == 1 {
+                    let resident = heapwright_region::resident_bytes(&control).unwrap();
+                    let touched = pages.len() * heapwright_region::page_size();
+                    assert!(resident <= touched + more_max, "{resident} for {touched}");
+                }
+            }
+            live.check().unwrap();
+        }
     }
 
     /// Against a `BTreeMap`, over places near each other and far apart.

@@ -22,7 +22,7 @@
 //!
 //! Not here: pages and ids (`page_mirror.rs`, `id_mirror.rs`); which crate is wrapped.
 
-use std::{alloc::Layout, collections::HashMap, ptr, ptr::NonNull};
+use std::{alloc::Layout, collections::HashMap, ptr, ptr::NonNull, sync::Arc};
 
 use heapwright_core::{AllocError, ByteFamily};
 
@@ -114,10 +114,9 @@ impl<F: ByteFamily> Mirror<F> {
         let arena = Arena::map(start, size, self.rules.placement, self.memory)
             .map_err(|error| self.ledger.fail(Refusal::of_system(&error, size)))?;
         let base = arena.control_base();
-        let control = arena.control().ok_or(Refusal::Internal)?;
-        // SAFETY: the mapping has the size of the range and is dropped after the ledger (bullet 1). The first
-        // word of a live block is the table's, as every `ByteFamily` promises (bullet 2).
-        let table = unsafe { ControlTable::new(start, size, self.rules.granule, control.as_ptr()) }
+        let control = Arc::clone(arena.control().ok_or(Refusal::Internal)?);
+        // SAFETY: the first word of a live block is the table's, as every `ByteFamily` promises (bullet 1).
+        let table = unsafe { ControlTable::new(start, size, self.rules.granule, control) }
             .map_err(|error| self.ledger.fail(Refusal::of_system(&error, size)))?;
         let added = if first {
             // SAFETY: the control mapping is writable, the crate's alone, and `self.arenas` keeps it
