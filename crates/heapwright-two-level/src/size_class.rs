@@ -115,6 +115,7 @@ impl ClassTable {
         if layout.align() <= UNIT { Some(SizeClass(class)) } else { self.aligned(class, layout) }
     }
 
+    #[inline(never)]
     fn aligned(&self, class: u8, layout: Layout) -> Option<SizeClass> {
         if layout.align() > self.align_max {
             return None;

@@ -63,8 +63,12 @@ impl GlobalAllocator {
     ) -> AllocResult<usize> {
         let own = self.cpus.get_mut(cpu.index()).ok_or(AllocError::InvalidParam)?;
         let slabs = get_mut(&mut own.slabs);
-        if layout.size() > 0 && !slabs.closed && !self.commons.pending[cpu.index()].is_waiting() {
-            self.commons.add_slab(cpu, slabs, class, || get_mut(&mut self.level))?;
+        let commons = &self.commons;
+        if layout.size() > 0 && !slabs.closed && !commons.pending[cpu.index()].is_waiting() {
+            commons.add_slab(cpu, slabs, class, || get_mut(&mut self.level))?;
+            if let Some((slab, slot)) = slabs.set.take_one::<false>(&commons.arena, class) {
+                return Ok(slab.base() + slot * commons.slots[class.index()].bytes());
+            }
         }
         self.alloc(cpu, layout)
     }
@@ -98,17 +102,21 @@ impl GlobalAllocator {
         let (shape, state) = (slab.shape(), slab.packed_state());
         let slot = commons.slot_at(slab, shape, pos).ok_or(AllocError::NotAllocated)?;
         let bit = SlotBit::of(slot);
-        let won = if state.owner() == cpu {
-            let set = &mut get_mut(&mut own.slabs).set;
-            let given = set.give_one::<false>(&commons.arena, (id, slab), shape, state, bit);
-            if given.surplus {
-                self.return_surplus(cpu, id);
-                return Ok(());
-            }
-            given.won
-        } else {
-            remote::free(&commons.pending, id, slab, bit)
-        };
+        if state.owner() != cpu {
+            return self.dealloc_remote(id, bit);
+        }
+        let set = &mut get_mut(&mut own.slabs).set;
+        let given = set.give_one::<false>(&commons.arena, (id, slab), shape, state, bit);
+        if given.surplus {
+            self.return_surplus(cpu, id);
+        }
+        if given.won == 0 { Err(AllocError::NotAllocated) } else { Ok(()) }
+    }
+
+    #[inline(never)]
+    fn dealloc_remote(&self, id: SlabId, bit: SlotBit) -> AllocResult {
+        let slab = self.commons.arena.get(id);
+        let won = remote::free(&self.commons.pending, id, slab, bit);
         if won == 0 { Err(AllocError::NotAllocated) } else { Ok(()) }
     }
 

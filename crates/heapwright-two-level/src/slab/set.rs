@@ -97,9 +97,11 @@ impl SlabSet {
         let lists = &mut self.classes[class.index()];
         let Some(id) = lists.partial() else { return take_from_empty::<SHARED>(lists, arena) };
         let slab = arena.get(id);
-        let state = slab.packed_state();
-        let (slot, search) = slab.take_one::<SHARED>(state.search());
-        let (state, full) = state.searching_from(search).taken();
+        if slab.shape().slots > 64 {
+            return Some(take_one_of_many::<SHARED>(lists, slab));
+        }
+        let slot = slab.take_from_word::<SHARED>();
+        let (state, full) = slab.packed_state().taken();
         slab.set_packed_state(state);
         lists.pop_if(full, slab);
         Some((slab, slot))
@@ -133,15 +135,40 @@ impl SlabSet {
         state: PackedState,
         bit: SlotBit,
     ) -> Given {
+        if shape.slots > 64 {
+            return self.give_one_of_many::<SHARED>(arena, (id, slab), shape, bit);
+        }
+        let won = Slab::give_word::<SHARED>(slab.only_words(), bit);
+        if won == 0 {
+            return Given { won, surplus: false };
+        }
+        let lists = &mut self.classes[shape.class.index()];
+        let given = state.given();
+        if given.available() == shape.slots {
+            return Given { won, surplus: empty_out(lists, arena, id, slab, given.available()) };
+        }
+        slab.set_packed_state(given);
+        lists.push_if(state.available() == 0, arena, id, slab);
+        Given { won, surplus: false }
+    }
+
+    /// The same where the slab has several bitmap words: apart, so that it costs the other path no register.
+    #[inline(never)]
+    fn give_one_of_many<const SHARED: bool>(
+        &mut self,
+        arena: &SlabArena,
+        (id, slab): (SlabId, Slab<'_>),
+        shape: Shape,
+        bit: SlotBit,
+    ) -> Given {
+        let state = slab.packed_state();
         let won = slab.give_local::<SHARED>(shape.slots, bit);
         if won == 0 {
             return Given { won, surplus: false };
         }
         let lists = &mut self.classes[shape.class.index()];
-        let mut given = state.given();
-        if shape.slots > 64 {
-            given = given.searching_from(state.search().min(search_from(bit.word)));
-        }
+        let search = state.search().min(search_from(bit.word));
+        let given = state.given().searching_from(search);
         if given.available() == shape.slots {
             return Given { won, surplus: empty_out(lists, arena, id, slab, given.available()) };
         }
@@ -266,6 +293,22 @@ impl SlabSet {
     }
 }
 
+/// Takes a slot of the partial slab in front, which has several bitmap words: apart, so that it costs the
+/// other path no register.
+#[inline(never)]
+fn take_one_of_many<'a, const SHARED: bool>(
+    lists: &mut ClassLists,
+    slab: Slab<'a>,
+) -> (Slab<'a>, usize) {
+    let state = slab.packed_state();
+    let words = bitmap_words(slab.shape().slots);
+    let (slot, search) = slab.take_from_words::<SHARED>(words, state.search());
+    let (state, full) = state.searching_from(search).taken();
+    slab.set_packed_state(state);
+    lists.pop_if(full, slab);
+    (slab, slot)
+}
+
 /// Takes the first slot of an empty slab, if there is one.
 #[cold]
 fn take_from_empty<'a, const SHARED: bool>(
@@ -275,7 +318,8 @@ fn take_from_empty<'a, const SHARED: bool>(
     let id = lists.serving()?;
     let slab = arena.get(id);
     let mut state = slab.state();
-    let (slot, search) = slab.take_one::<SHARED>(state.search);
+    let words = bitmap_words(slab.shape().slots);
+    let (slot, search) = slab.take_from_words::<SHARED>(words, state.search);
     state = SlabState { search, available: state.available - 1, ..state };
     settle(lists, arena, id, slab, state);
     Some((slab, slot))

@@ -34,25 +34,26 @@ impl SlotBit {
 }
 
 impl Slab<'_> {
-    /// Hands the lowest available slot out, if there is one; returns it and the bitmap word to search
-    /// from next time.
+    /// Hands the lowest available slot out of the only bitmap word, which has one.
     ///
     /// The caller holds the owner's lock and writes the state.
     #[inline]
-    pub(crate) fn take_one<const SHARED: bool>(self, search: u8) -> (usize, u8) {
-        let slots = self.shape().slots;
-        if slots > 64 {
-            return self.take_one_of_many::<SHARED>(bitmap_words(slots), search);
-        }
+    pub(crate) fn take_from_word<const SHARED: bool>(self) -> usize {
         let (available, freed) = self.only_words();
         let bits = available.load(Ordering::Relaxed);
+        debug_assert_ne!(bits, 0);
         available.store(bits & bits.wrapping_sub(1), Ordering::Relaxed);
         hand_out::<SHARED>(freed, bits & bits.wrapping_neg());
-        (bits.trailing_zeros() as usize, 0)
+        bits.trailing_zeros() as usize
     }
 
-    #[inline(never)]
-    fn take_one_of_many<const SHARED: bool>(self, words: usize, search: u8) -> (usize, u8) {
+    /// The same of one of `words` bitmap words; returns the word to search from next time, too.
+    #[inline]
+    pub(crate) fn take_from_words<const SHARED: bool>(
+        self,
+        words: usize,
+        search: u8,
+    ) -> (usize, u8) {
         let available = self.available(words);
         let mut word = usize::from(search);
         let bits = loop {
@@ -122,12 +123,17 @@ impl Slab<'_> {
     /// The caller holds the owner's lock and writes the state.
     #[inline]
     pub(crate) fn give_local<const SHARED: bool>(self, slots: u32, bit: SlotBit) -> u64 {
-        let (available, freed) = if slots <= 64 {
-            self.only_words()
-        } else {
-            let words = bitmap_words(slots);
-            (&self.available(words)[bit.word], &self.freed(words)[bit.word])
-        };
+        let words = bitmap_words(slots);
+        let word = (&self.available(words)[bit.word], &self.freed(words)[bit.word]);
+        Self::give_word::<SHARED>(word, bit)
+    }
+
+    /// The same, with the word of available bits and that of freed ones found.
+    #[inline]
+    pub(crate) fn give_word<const SHARED: bool>(
+        (available, freed): (&AtomicU64, &AtomicU64),
+        bit: SlotBit,
+    ) -> u64 {
         let before = if SHARED {
             freed.fetch_or(bit.mask, Ordering::Relaxed)
         } else {
