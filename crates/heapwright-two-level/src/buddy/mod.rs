@@ -457,10 +457,11 @@ impl BuddyAllocator {
 
     /// Frees the run at `pos`, whatever its count; returns whether there is one that is no slab.
     pub(crate) fn dealloc_run(&mut self, pos: usize) -> AllocResult {
-        let run = self.run_from(pos).filter(|run| run.kind == RunKind::Pages);
-        let run = run.ok_or(AllocError::NotAllocated)?;
-        self.sections[run.section].give(run.page, run.pages);
-        self.free_pages += run.pages as usize;
+        let section = self.section_of(pos).filter(|_| is_aligned(pos, self.page_size()));
+        let section = &mut self.sections[section.ok_or(AllocError::NotAllocated)?];
+        // Truncation cannot happen: a section has at most 2^30 pages.
+        let page = ((pos - section.start) >> self.page_shift) as u32;
+        self.free_pages += section.give_run(page).ok_or(AllocError::NotAllocated)? as usize;
         Ok(())
     }
 

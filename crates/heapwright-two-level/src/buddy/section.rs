@@ -162,14 +162,17 @@ impl Section {
         }
     }
 
-    /// Makes `range` free, merging every piece upwards while its buddy is free too.
+    /// Makes `range`, which is not empty, free, merging every piece upwards while its buddy is free too.
     #[inline]
     fn release_range(&mut self, mut range: Range<u32>) {
         self.free_pages += range.end - range.start;
-        while !range.is_empty() {
+        loop {
             let order = self.front_order(&range);
             self.merge_and_link(range.start, order);
             range.start += 1 << order;
+            if range.is_empty() {
+                return;
+            }
         }
     }
 
@@ -377,6 +380,14 @@ impl Section {
             .map(|span| span.end - span.start)
             .max()
             .map_or(buddy, |n| n.max(buddy))
+    }
+
+    /// Frees the live run of pages that begins at `page`; returns its length. `None`: none begins there.
+    #[inline]
+    pub(crate) fn give_run(&mut self, page: u32) -> Option<u32> {
+        let PageState::Live(pages, RunKind::Pages) = self.table.state(page) else { return None };
+        self.give(page, pages);
+        Some(pages)
     }
 
     /// Frees the live run of `count` pages that begins at `page`.
