@@ -8,10 +8,10 @@
  * main thread works through all kinds, closes one allocator and makes it anew, and opens a heap of its own;
  * then the workers go, some by themselves and some by `terminate`, and `check()` must be clean everywhere. Every
  * few cycles everything is freed, nothing may be left, and the resident memory is noted after a garbage
- * collection; a line through these notes, without the first quarter of them, may rise by 1 % at most.
+ * collection; a line through these notes, without the first third of them, may rise by 1 % at most.
  *
  * What is bounded but takes its time to get there is not what this looks for. So a judged run first makes as
- * many heaps as get code of their own (256 copies in all, `docs/heap.md`), and the first quarter is left
+ * many heaps as get code of their own (256 copies in all, `docs/heap.md`), and the first third is left
  * out: V8 and malloc settle. A run of less than a minute tells its slope, and is not judged by it.
  *
  * Needs a build. Not here: the models and oracles (`__test__/`); this looks for what grows.
@@ -362,12 +362,12 @@ async function main(seconds) {
   const { blocks, used, cached, allocs, frees } = heap.stats();
   if (heap.check() + blocks + used + cached !== 0) throw new Error(`the heap holds ${used} bytes`);
   heap.close();
-  const settled = notes.slice(Math.floor(notes.length / 4));
+  const settled = notes.slice(Math.floor(notes.length / 3));
   const rise = riseOf(settled);
   const mib = (bytes) => (bytes / MiB(1)).toFixed(1);
   console.log(
     `${cycles} cycles, ${workersGone} workers, ${allocs} blocks allocated and ${frees} freed on the ` +
-      `heap; resident ${mib(settled[0] ?? 0)} MiB after a quarter, ${mib(settled.at(-1) ?? 0)} MiB at the ` +
+      `heap; resident ${mib(settled[0] ?? 0)} MiB after a third, ${mib(settled.at(-1) ?? 0)} MiB at the ` +
       `end, at most ${mib(Math.max(...notes))}`,
   );
   const few = notes.filter((_, index) => index % Math.ceil(notes.length / 20) === 0);
