@@ -8,7 +8,7 @@
  */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { Heap, MiB } from '../index.ts';
 import { root } from './support/child.ts';
 import { duel } from './support/duel.mjs';
@@ -27,8 +27,8 @@ describe('A duel of two frees', () => {
     const heap = new Heap({ size: MiB(64), maxThreads: 4 });
     // One block of the class, and it is known that threads hand such blocks over.
     await once(start(heap, { name: 'freeAll', ps: [heap.alloc(64)] }), 'exit');
-    for (let round = 0; round < rounds(3, 30); round += 1) {
-      const ps = Array.from({ length: 1000 }, () => heap.alloc(64));
+    for (let round = 0; round < rounds(2, 30); round += 1) {
+      const ps = Array.from({ length: 200 }, () => heap.alloc(64));
       const gate = new SharedArrayBuffer(8);
       const flags = new Int32Array(gate);
       const worker = start(heap, { name: 'duel', ps, gate, me: 1 });
@@ -44,4 +44,31 @@ describe('A duel of two frees', () => {
     expect(new Set(again).size).toBe(3000);
     heap.close();
   });
+
+  it.each(['heap', 'pool'] as const)(
+    'is lost by whoever comes a moment late (%s)',
+    async (what) => {
+      const heap = new Heap({ size: MiB(4), maxThreads: 4 });
+      const pool = heap.pool(64);
+      await once(start(heap, { name: 'freeAll', ps: [heap.alloc(64)] }), 'exit');
+      // All pages of the class that are new now are public: an exchange decides.
+      const ps = Array.from({ length: 2000 }, () => heap.alloc(64));
+      const p = ps.at(-1) as number;
+      const exchange = Atomics.compareExchange;
+      const late = vi.spyOn(Atomics, 'compareExchange').mockImplementation(((
+        ...operands: Parameters<typeof exchange>
+      ) => {
+        late.mockRestore();
+        heap.free(p);
+        return exchange(...operands);
+      }) as typeof exchange);
+      const free = what === 'heap' ? heap.free : pool.free;
+      expect(() => free(p)).toThrow(expect.objectContaining({ code: 'ERR_NOT_ALLOCATED' }));
+      late.mockRestore();
+      expect(heap.check()).toBe(1999);
+      for (const other of ps) if (other !== p) heap.free(other);
+      expect(heap.check()).toBe(0);
+      heap.close();
+    },
+  );
 });

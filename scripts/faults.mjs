@@ -143,15 +143,7 @@ const faults = [
     file: MAGAZINE,
     find: 'Atomics\\.compareExchange\\(state, g, 1, (\\w+)\\) ([!=]==) 1',
     put: '(state[g] === 1 ? ((state[g] = $1), 1) : 0) $2 1',
-    tests: spec('duels'),
-  },
-  {
-    name: 'published-at-once',
-    about: 'a page becomes public without a barrier, and without waiting for its owner',
-    file: `${HEAP}/publish.rs`,
-    find: 'let ordered = process_barrier\\(\\);([^]*?)while self\\.meta',
-    put: 'let ordered = true;$1while false && self.meta',
-    tests: engine('while_the_page_becomes_public'),
+    tests: spec('duels', 'a moment late'),
   },
   {
     name: 'word-not-read-again',

@@ -15,8 +15,8 @@ export function duel(heap, ps, gate, me) {
   return ps.map((p, i) => {
     Atomics.store(gate, me, i + 1);
     while (Atomics.load(gate, 1 - me) <= i);
-    // A little late now and then, so that either is first.
-    for (let delay = (i * 7) % 23; delay > 0; delay -= 1) Atomics.load(gate, me);
+    // Either is first, by a little or by nothing: the two delays are different, and so is their difference.
+    for (let delay = (i * (me === 0 ? 7 : 10)) % 61; delay > 0; delay -= 1) Atomics.load(gate, me);
     try {
       heap.free(p);
       return 1;
