@@ -52,6 +52,7 @@ function recorder(heap) {
     log[at] = kind;
     log[at + 1] = granule;
     log[at + 2] = 0;
+    log[at + 3] = -1; // Not called yet.
     log[at + 4] = 0;
     log[0] = count + 1;
     log[at + 3] = Atomics.add(control, 0, 1);

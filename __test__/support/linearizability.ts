@@ -85,7 +85,9 @@ function byThread(steps: readonly Step[]): Step[][] {
     const last = own?.at(-1);
     if (own === undefined) threads.set(step.thread, [step]);
     else if (last !== undefined && last.returned > step.called)
-      throw new Error(`thread ${step.thread} called twice at once`);
+      throw new Error(
+        `thread ${step.thread} called twice at once: ${JSON.stringify([last, step])}`,
+      );
     else own.push(step);
   }
   return [...threads.values()];

@@ -116,9 +116,11 @@ export class Recording {
         const said = kinds[returned === Infinity ? 0 : outcome - 1] as StepKind;
         return { thread, kind: said, block: granule * 16, called, returned };
       })
-        // One that found no memory did nothing; nor did a question that was never answered.
+        // One that found no memory did nothing; nor did one that was not called yet, or a question that
+        // was never answered.
         .filter(
-          ({ kind, block, returned }) => block !== 0 && !(kind === 'live' && returned === Infinity),
+          ({ kind, block, called, returned }) =>
+            block !== 0 && called >= 0 && !(kind === 'live' && returned === Infinity),
         ),
     );
   }
