@@ -72,8 +72,8 @@ const faults = [
     name: 'list-by-guess',
     about: 'RF2: a pending slot counts as available when the owner frees another',
     file: SET,
-    find: 'let mut given = state\\.given\\(\\);',
-    put: 'let mut given = if slab.count_pending() > 0 { state.given().given() } else { state.given() };',
+    find: 'state\\.given\\(\\)',
+    put: '(if slab.count_pending() > 0 { state.given().given() } else { state.given() })',
     tests: units('global::tests'),
   },
   {
