@@ -182,9 +182,11 @@ impl Attachment {
         if self.engine.is_shared() {
             // Others may be idle and sit on what was freed into their slabs.
             let members = self.engine.read_members();
-            for &slot in members.slots() {
-                self.engine.global.trim(CpuId(slot));
-            }
+            self.engine.pages.trim_others(|| {
+                for &slot in members.slots() {
+                    self.engine.global.trim(CpuId(slot));
+                }
+            });
         }
         Ok(())
     }

@@ -11,17 +11,21 @@ use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    thread,
 };
 
+use heapwright_region::process_barrier;
 use heapwright_two_level::{CpuId, SizeClass, SlabObserver};
 
 use crate::heap::{
     geometry::{
-        CLASS_LARGE, CLASS_MASK, Geometry, MODE_PUBLIC, OWNER_SHIFT, PAGE_BYTES, PAGE_SHIFT,
+        AREA_BYTES, CLASS_LARGE, CLASS_MASK, GRANULE_SHIFT, Geometry, HAZARD, MODE_MASK,
+        MODE_PUBLIC, OWNER_SHIFT, PAGE_BYTES, PAGE_SHIFT,
     },
     memory::Mapping,
+    publish::owner_of,
 };
 
 /// The word of the first page of a live run.
@@ -36,6 +40,10 @@ pub(super) struct PageMap {
     touched: Box<[AtomicU64]>,
     /// By owner, a bit for each class number: new pages are public.
     public: Box<[[AtomicU64; 2]]>,
+    /// Offset of the area of slot 0 of a shared heap.
+    areas: usize,
+    /// Threads that return slabs of others just now.
+    trimming_others: AtomicUsize,
 }
 
 impl PageMap {
@@ -47,6 +55,8 @@ impl PageMap {
             offset: geometry.page_map,
             touched: (0..words).map(|_| AtomicU64::new(0)).collect(),
             public: (0..geometry.max_threads).map(|_| Default::default()).collect(),
+            areas: geometry.areas,
+            trimming_others: AtomicUsize::new(0),
         }
     }
 
@@ -77,6 +87,30 @@ impl PageMap {
                 self.set(p, word | MODE_PUBLIC);
             }
         });
+    }
+
+    /// Waits until `owner` is not changing a state on `pages` by a plain store. Their words tell it by now that
+    /// they are not its private ones.
+    pub(super) fn await_owner(&self, owner: usize, pages: Range<usize>) {
+        let ordered = process_barrier();
+        debug_assert!(ordered, "pages are private only where there is a barrier");
+        let hazard = self.areas + owner * AREA_BYTES + HAZARD * 4;
+        let page =
+            || self.memory.word(hazard).cast_unsigned() as usize >> (PAGE_SHIFT - GRANULE_SHIFT);
+        while pages.contains(&page()) {
+            thread::yield_now();
+        }
+        if cfg!(not(target_arch = "x86_64")) {
+            // Stores may be seen out of order: what came before the hazard's end is to be seen, too.
+            let _ordered = process_barrier();
+        }
+    }
+
+    /// Runs `trim`, which may return slabs whose owners are other threads.
+    pub(super) fn trim_others(&self, trim: impl FnOnce()) {
+        self.trimming_others.fetch_add(1, Ordering::SeqCst);
+        trim();
+        self.trimming_others.fetch_sub(1, Ordering::SeqCst);
     }
 
     fn set(&self, p: usize, word: i32) {
@@ -177,7 +211,22 @@ impl SlabObserver for PageMap {
     }
 
     fn slab_removed(&self, base: usize, pages: usize) {
-        (0..pages).for_each(|page| self.set(base + page * PAGE_BYTES, 0));
+        let mut owner = None;
+        for page in 0..pages {
+            let p = base + page * PAGE_BYTES;
+            let word = self.word(p);
+            if word & MODE_MASK != MODE_PUBLIC {
+                owner = Some(owner_of(word));
+            }
+            self.set(p, 0);
+        }
+        // Where its owner removes a slab it cannot be in the middle of a free.
+        if let Some(owner) = owner
+            && self.trimming_others.load(Ordering::SeqCst) != 0
+        {
+            let first = base >> PAGE_SHIFT;
+            self.await_owner(owner, first..first + pages);
+        }
     }
 
     fn owner_changed(&self, base: usize, pages: usize, owner: CpuId) {

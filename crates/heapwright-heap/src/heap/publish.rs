@@ -21,19 +21,17 @@
 //! the slab is another too, and the change is taken back, by compare-exchange, as its owner may have stored
 //! meanwhile.
 //!
+//! A thread that is short of memory takes empty slabs from others. Their pages go back only after the same
+//! wait: an owner that frees a block twice may be between its look at the word and its look at the state.
+//!
 //! Classes of an owner of which one page became public get public pages from then on: a program that hands
 //! blocks from thread to thread does so all the time. Where the system has no such barrier, every page is
 //! public.
 
-use std::thread;
-
-use heapwright_region::process_barrier;
-
 use super::{
     HeapEngine,
     geometry::{
-        CLASS_LARGE, CLASS_MASK, HAZARD, MODE_CLOSING, MODE_MASK, MODE_PUBLIC, OWNER_SHIFT,
-        PAGE_SHIFT,
+        CLASS_LARGE, CLASS_MASK, MODE_CLOSING, MODE_MASK, MODE_PUBLIC, OWNER_SHIFT, PAGE_SHIFT,
     },
     lock,
 };
@@ -92,17 +90,8 @@ impl HeapEngine {
         }
         let owner = owner_of(word);
         self.pages.share_class(class_of(word), owner);
-        let ordered = process_barrier();
-        debug_assert!(ordered, "pages are private only where there is a barrier");
-        let hazard = self.geometry.area(owner, true) + HAZARD * 4;
         let page = p >> PAGE_SHIFT;
-        while self.meta.word(hazard).cast_unsigned() as usize >> 8 == page {
-            thread::yield_now();
-        }
-        if cfg!(not(target_arch = "x86_64")) {
-            // Stores may be seen out of order: what came before the hazard's end is to be seen, too.
-            let _ordered = process_barrier();
-        }
+        self.pages.await_owner(owner, page..page + 1);
         self.pages.exchange(p, closing, private | MODE_PUBLIC);
     }
 }

@@ -63,6 +63,36 @@ fn a_page_is_private_until_another_thread_frees_in_it() {
 }
 
 #[test]
+fn a_slab_is_not_taken_from_an_owner_in_the_middle_of_a_free() {
+    if !heapwright_region::process_barrier() {
+        return; // There are no private pages then.
+    }
+    let mut owner = Script::new(heap_of(8 << 20, 2));
+    owner.share();
+    let engine = std::sync::Arc::clone(owner.heap.engine());
+    let thief = Script::new(engine.attach().unwrap());
+    let blocks = owner.heap.alloc_many(64, 64).unwrap();
+    owner.heap.free_many(&blocks).unwrap();
+    // Its slab is empty, and its owner frees a block of it again: between the two looks.
+    let p = blocks[10];
+    assert_eq!(mode(&owner, p), 0);
+    owner.set_hazard(p);
+    let trimmed = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            thief.heap.trim().unwrap();
+            trimmed.store(1, Ordering::SeqCst);
+        });
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert_eq!(trimmed.load(Ordering::SeqCst), 0, "the slab went from under its owner");
+        owner.set_hazard(0);
+    });
+    assert_eq!(trimmed.load(Ordering::SeqCst), 1);
+    drop(thief);
+    assert_eq!(owner.heap.check(), Ok(0));
+}
+
+#[test]
 fn one_of_two_frees_wins_while_the_page_becomes_public() {
     let mut rng = Prng::new(prng::seed(77));
     for _ in 0..torture(8, 300) {

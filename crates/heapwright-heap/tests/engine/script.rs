@@ -309,13 +309,18 @@ impl Script {
         if undone { Ok(self.heap.free(p)?) } else { Err(HeapError::NotAllocated.into()) }
     }
 
+    /// As if this thread were in the middle of freeing `p`; 0: of nothing.
+    pub(crate) fn set_hazard(&self, p: usize) {
+        let meta = self.heap.engine().meta();
+        meta.set_word(self.area + HAZARD * 4, (p / GRANULE_BYTES) as i32);
+    }
+
     /// By plain loads and stores, unless the page turns out not to be private. No worker is terminated in
     /// the middle of it: V8 looks for that at function entries and loop ends only.
     fn free_private(&self, p: usize, word: usize, class: usize, entry: usize) -> Run<bool> {
         self.step()?;
         let meta = self.heap.engine().meta();
-        let hazard = |value: usize| meta.set_word(self.area + HAZARD * 4, value as i32);
-        hazard(p / GRANULE_BYTES);
+        self.set_hazard(p);
         // JavaScript's compilers keep the order of these two, processors need not.
         compiler_fence(Ordering::SeqCst);
         let live = self.page_word(p) == word && meta.byte(self.byte_of(p)) == STATE_LIVE;
@@ -326,7 +331,7 @@ impl Script {
             meta.set_word(self.area + (FT + class) * 4, (top + 1) as i32);
         }
         compiler_fence(Ordering::SeqCst);
-        hazard(0);
+        self.set_hazard(0);
         Ok(live)
     }
 
