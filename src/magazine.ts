@@ -141,7 +141,7 @@ export function exclusivePath(memory: ExclusiveMemory, area: AreaLayout, slow: S
       const e = m[t] as number;
       if (e !== 0) {
         m[at + c] = t;
-        const w = bits + (e >>> 9);
+        const w = bits + ((e & inside) >>> 9);
         m[w] = (m[w] as number) | (1 << (e >>> 4));
         return signed ? e : e >>> 0;
       }
@@ -345,7 +345,7 @@ export function exclusivePoolPath(
     if (e !== 0) {
       s.top = t;
       s.count += 1;
-      const w = bits + (e >>> 9);
+      const w = bits + ((e & inside) >>> 9);
       m[w] = (m[w] as number) | (1 << (e >>> 4));
       return signed ? e : e >>> 0;
     }
