@@ -12,7 +12,8 @@ import { join } from 'node:path';
 const REMOVALS: readonly { readonly pattern: RegExp; readonly by: string }[] = [
   // A pop marks its block live.
   {
-    pattern: /const w = bits \+ \(\(e & inside\) >>> 9\);\s*m\[w\] = m\[w\] \| \(1 << \(e >>> 4\)\);/g,
+    pattern:
+      /const w = bits \+ \(\(e & inside\) >>> 9\);\s*m\[w\] = m\[w\] \| \(1 << \(e >>> 4\)\);/g,
     by: '',
   },
   // A free looks whether the number is an address of the heap and whether a live block starts there,
