@@ -4,7 +4,7 @@
  *     npm run bench                      the whole suite, recorded in benches/results/
  *     npm run bench -- B3 B1             some workloads, recorded
  *     npm run bench -- B3 --quick        under a minute, printed only
- *     npm run bench -- --rounds 3        3 processes a path instead of 4
+ *     npm run bench -- --rounds 5        5 processes a path instead of 3
  *     npm run bench -- --strict          7 rounds and 2 s of warm-up, as PERFORMANCE.md has it; two to three times as long
  *     npm run bench -- B1 --node PATH    the JavaScript paths under another Node
  *     npm run bench -- --report          README and charts anew from the records
@@ -73,7 +73,7 @@ function profileOf(): Profile {
   if (values.quick) return { quick: true, warm: 200, rounds: rounds(2), cores };
   if (values.strict) return { quick: false, warm: 2000, rounds: rounds(7), cores };
   if (values.check) return { quick: false, warm: 500, rounds: rounds(3), cores };
-  return { quick: false, warm: 800, rounds: rounds(4), cores };
+  return { quick: false, warm: 800, rounds: rounds(3), cores };
 }
 
 /** A busy machine makes noise of every ratio. */

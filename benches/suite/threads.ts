@@ -78,7 +78,7 @@ const larson: Workload = {
   unit: 'M operations/s per thread',
   higherIsBetter: true,
   shows:
-    'A shared heap: live check by atomic exchange, frees of other threads’ blocks. An operation is a free and an alloc. Two cores give a ratio, not a scaling curve.',
+    'A shared heap: frees of own blocks and of other threads’. An operation is a free and an alloc. Two cores give a ratio, not a scaling curve.',
   jobs: threadJobs({
     name: 'B7',
     entry: 'b07-larson.bench',
