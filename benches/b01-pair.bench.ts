@@ -10,46 +10,15 @@ import { MemPool } from '@thi.ng/malloc';
 import { type Arguments, consume, emit, main, measure } from './support/bench.ts';
 import { leanMalloc, loadAddon } from './support/addon.ts';
 import { crossingFigures, openHeap, type OurHeap, type OurPool } from './support/ours.ts';
+import { type Kernel, pairs, poolPairs, SIZE as PAIR_SIZE } from './support/pairs.ts';
 
-const SIZE = 64;
+/** The same, as a binding of this module: an imported one is loaded at every use. */
+const SIZE = PAIR_SIZE;
 
 /** Anything that hands out numbers. */
 interface NumberAllocator {
   alloc(size: number): number;
   free(p: number): void;
-}
-
-/** A loop over one heap: what it works on is fixed when it is made. */
-type Kernel = (steps: number) => number;
-
-/**
- * The loops hold their heap, pool and view as constants of a closure, as a module that has one heap does; V8 then looks up
- * neither in the loop. `passed=1` runs them with all three as arguments instead.
- */
-function poolPairs(pool: OurPool, words: Int32Array): Kernel {
-  return (steps) => {
-    let sink = 0;
-    for (let i = 0; i < steps; i++) {
-      const p = pool.alloc();
-      words[p >>> 2] = i;
-      sink = (sink + p) | 0;
-      pool.free(p);
-    }
-    return sink;
-  };
-}
-
-function pairs(heap: OurHeap, words: Int32Array): Kernel {
-  return (steps) => {
-    let sink = 0;
-    for (let i = 0; i < steps; i++) {
-      const p = heap.alloc(SIZE);
-      words[p >>> 2] = i;
-      sink = (sink + p) | 0;
-      heap.free(p);
-    }
-    return sink;
-  };
 }
 
 function pairsOfManySizes(heap: OurHeap, words: Int32Array): Kernel {

@@ -6,7 +6,8 @@
  * with its check taken out (`unchecked`, made by `support/unchecked.ts` from the built sources for this suite only).
  */
 import { type Arguments, emit, main, measure } from './support/bench.ts';
-import { openHeap, type OurHeap, type OurPool } from './support/ours.ts';
+import { openHeap, type OurHeap } from './support/ours.ts';
+import { pairs, poolPairs } from './support/pairs.ts';
 import { nextX, SEED_SLOT } from './support/sequence.ts';
 import { uncheckedHeap } from './support/unchecked.ts';
 
@@ -61,33 +62,6 @@ async function hostile(args: Arguments): Promise<void> {
   if (heap.check() !== RING) throw new Error('the heap lost or gained blocks');
   emit({ case: 'caught', unit: '%', samples: [(caught / bad) * 100], bad });
   emit({ case: 'false alarms', unit: 'count', samples: [falseAlarms], good });
-}
-
-/** B1's two pairs, over constants of a closure as there. */
-function poolPairs(pool: OurPool, words: Int32Array): (steps: number) => number {
-  return (steps) => {
-    let sink = 0;
-    for (let i = 0; i < steps; i++) {
-      const p = pool.alloc();
-      words[p >>> 2] = i;
-      sink = (sink + p) | 0;
-      pool.free(p);
-    }
-    return sink;
-  };
-}
-
-function pairs(heap: OurHeap, words: Int32Array): (steps: number) => number {
-  return (steps) => {
-    let sink = 0;
-    for (let i = 0; i < steps; i++) {
-      const p = heap.alloc(64);
-      words[p >>> 2] = i;
-      sink = (sink + p) | 0;
-      heap.free(p);
-    }
-    return sink;
-  };
 }
 
 /** One process each, so that the shapes stay apart. */

@@ -5,20 +5,9 @@
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { duel } from './duel.mjs';
+import { random } from './split-mix.mjs';
 
 const { entry, handle, job } = workerData;
-
-/** The same numbers everywhere: SplitMix32. */
-function random(seed) {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (state + 0x9e3779b9) >>> 0;
-    let z = state;
-    z = Math.imul(z ^ (z >>> 16), 0x85ebca6b);
-    z = Math.imul(z ^ (z >>> 13), 0xc2b2ae35);
-    return ((z ^ (z >>> 16)) >>> 0) % below;
-  };
-}
 
 const jobs = {
   /** Allocates and frees at random, tags every block, hands some over through shared slots (A9). */

@@ -13,6 +13,7 @@
  * No top-level await: Node 20 aborts when a worker is terminated inside a module that has one.
  */
 import { parentPort, workerData } from 'node:worker_threads';
+import { random } from './split-mix.mjs';
 
 const { entry, handle, worker, workers, seed } = workerData;
 const control = new Int32Array(workerData.control);
@@ -20,18 +21,6 @@ const table = new Int32Array(workerData.table);
 const log = new Int32Array(workerData.log);
 
 const sizes = [16, 64, 64, 64, 200, 1024, 5000, 40_000];
-
-/** The same numbers everywhere: SplitMix32. */
-function random(first) {
-  let state = first >>> 0;
-  return (below) => {
-    state = (state + 0x9e3779b9) >>> 0;
-    let z = state;
-    z = Math.imul(z ^ (z >>> 16), 0x85ebca6b);
-    z = Math.imul(z ^ (z >>> 13), 0xc2b2ae35);
-    return ((z ^ (z >>> 16)) >>> 0) % below;
-  };
-}
 
 /** The outcome of a call: what `outcome` makes of its result, or 2 for `ERR_NOT_ALLOCATED`. */
 function attempt(call, outcome) {
