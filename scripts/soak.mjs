@@ -21,6 +21,7 @@ import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
+import { random } from '../__test__/support/split-mix.mjs';
 import { Heap, MiB, createAllocator } from '../dist/index.js';
 
 /** The least run that is judged by its slope, in seconds. */
@@ -36,18 +37,6 @@ const WARM_UP_HEAPS = 150;
 
 /** Every so many cycles everything is freed, and the resident memory noted. */
 const REST_CYCLES = 3;
-
-/** From 0 to `below - 1`; the same numbers everywhere: SplitMix32. */
-function randomOf(seed) {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (state + 0x9e3779b9) >>> 0;
-    let z = state;
-    z = Math.imul(z ^ (z >>> 16), 0x85ebca6b);
-    z = Math.imul(z ^ (z >>> 13), 0xc2b2ae35);
-    return ((z ^ (z >>> 16)) >>> 0) % below;
-  };
-}
 
 /** Allocates or frees one block at random, of at most `most`; a refusal for want of memory is an answer. */
 function step(live, most, next, alloc, free) {
@@ -234,7 +223,7 @@ function churn(heap, pool, table, next, live, steps) {
 function work() {
   const { handle, places, stop, seed } = workerData;
   const heap = Heap.attach(handle);
-  const next = randomOf(seed);
+  const next = random(seed);
   const live = [];
   const [pool, table, flag] = [heap.pool(64), new Int32Array(places), new Int32Array(stop)];
   parentPort.postMessage('ready');
@@ -285,7 +274,7 @@ function collector() {
 async function main(seconds) {
   const seed = Number(process.env.HEAPWRIGHT_SEED ?? 0xa24) >>> 0;
   console.log(`soak: ${seconds} s, HEAPWRIGHT_SEED=0x${seed.toString(16)}`);
-  const next = randomOf(seed);
+  const next = random(seed);
   const gc = collector();
   const all = subjects();
   const heap = new Heap({ size: MiB(64), maxThreads: WORKERS + 2 });

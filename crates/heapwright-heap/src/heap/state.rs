@@ -1,8 +1,8 @@
 //! The state map: which blocks are live, as JavaScript writes it and Rust judges it.
 //!
 //! A heap that one thread uses has a bit for each granule of 16 bytes; a heap that threads share has a
-//! byte, so that one atomic exchange decides between two threads that free one block. Both maps are in
-//! the metadata mapping; `share` fills the bytes from the bits, once.
+//! byte, so that one atomic exchange can decide between two threads that free one block; where only the
+//! owner frees, it needs none (`publish.rs`). Both maps are in the metadata mapping; `share` fills the bytes from the bits, once.
 //!
 //! A byte is not live in three ways: **dead**, as every slot in its slab is; in an **outbox**; or **held**
 //! by the owner of its slab, who freed it into a magazine, with a mark of that owner.
