@@ -791,7 +791,11 @@ export declare class Heap implements Disposable {
   check(): number;
   /** Calls `visit` for every live block, ascending; it may free, but should not allocate. */
   walk(visit: (p: number, usable: number) => void): void;
-  /** Gives this thread's cached blocks back, and empty pages to the system; returns bytes decommitted. */
+  /**
+   * Gives this thread's cached blocks back, and empty pages to the system; returns bytes decommitted.
+   *
+   * @remarks Without it a heap stays within a sixteenth above the most that it ever had allocated (`docs/heap.md`).
+   */
   trim(): number;
   /**
    * Live blocks by the place that allocated them, largest first.

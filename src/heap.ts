@@ -503,7 +503,11 @@ export class Heap implements Disposable {
     this.#inside.engine.walk(visit);
   }
 
-  /** Gives this thread's cached blocks back, and empty pages to the system; returns bytes decommitted. */
+  /**
+   * Gives this thread's cached blocks back, and empty pages to the system; returns bytes decommitted.
+   *
+   * @remarks Without it a heap stays within a sixteenth above the most that it ever had allocated (`docs/heap.md`).
+   */
   trim(): number {
     this.#assertOpen();
     return this.#inside.engine.trim();

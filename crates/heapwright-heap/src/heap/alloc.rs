@@ -67,6 +67,7 @@ impl Attachment {
             }
         });
         self.count_taken(taken, taken * engine.sizes[class - 1]);
+        engine.bound_resident();
         filled.map_err(|corrupt| self.corrupt(corrupt))
     }
 
@@ -161,6 +162,7 @@ impl Attachment {
                     large.insert(p, count);
                     engine.pages.run_added(p, count);
                 }
+                engine.bound_resident();
                 engine.state.set_live(&engine.meta, p);
                 add(&engine.counters.taken_blocks, 1);
                 add(&engine.counters.taken_bytes, count * PAGE_BYTES);

@@ -51,6 +51,7 @@ impl Attachment {
             add(&engine.counters.taken_blocks, taken);
             add(&engine.counters.taken_bytes, taken * engine.sizes[class - 1]);
             blocks[first..].iter().for_each(|&p| engine.state.set_live(&engine.meta, p));
+            engine.bound_resident();
             if taken == 0 {
                 break;
             }

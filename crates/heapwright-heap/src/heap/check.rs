@@ -116,12 +116,14 @@ impl Attachment {
     pub fn trim(&self) -> HeapResult<usize> {
         let engine = self.enter()?;
         self.reclaim()?;
-        let mut given_back = 0;
-        engine.global.for_each_free_run(&mut |start, pages| {
-            given_back +=
-                engine.pages.untouch(start, pages, |p, bytes| engine.data.decommit(p, bytes));
+        let residency = &engine.pages.residency;
+        let mut pages = 0;
+        engine.global.for_each_free_run(&mut |start, count| {
+            let give_back = |p, bytes| engine.data.decommit(p, bytes);
+            pages += residency.untouch(start, count, usize::MAX, give_back);
         });
-        Ok(given_back)
+        residency.forget_peak(engine.global.allocated_bytes() / PAGE_BYTES);
+        Ok(pages * PAGE_BYTES)
     }
 }
 
@@ -170,7 +172,7 @@ impl HeapEngine {
         let large = lock(&self.large);
         let mut used = 0;
         let mut damage = Ok(());
-        self.pages.for_each_touched(|p| {
+        self.pages.residency.for_each_touched(|p| {
             let word = self.pages.word(p);
             let slab = self.global.slab_at(p);
             let expected = match slab {
@@ -201,7 +203,7 @@ impl HeapEngine {
     fn count_marked(&self) -> Result<usize, String> {
         let mut count = 0;
         let mut damage = Ok(());
-        self.pages.for_each_touched(|page| {
+        self.pages.residency.for_each_touched(|page| {
             self.state.for_each_marked(&self.meta, page, |p, state| {
                 count += usize::from(state <= STATE_OUTBOX);
                 let start = self.block_at(p).map(|block| block.start);

@@ -22,7 +22,7 @@ pub struct BlockInfo {
 pub struct HeapStats {
     /// Bytes managed.
     pub size: usize,
-    /// Bytes of pages that were handed out since they were last given back to the system.
+    /// Bytes of pages that were handed out since they were last given back to the system (`residency.rs`).
     pub committed: usize,
     /// Bytes of live blocks, as usable.
     pub used: usize,
@@ -115,7 +115,7 @@ impl Attachment {
         engine.note_used(used);
         Ok(HeapStats {
             size: engine.geometry.size,
-            committed: engine.pages.touched_bytes(),
+            committed: engine.pages.residency.touched_bytes(),
             used,
             used_peak: engine.used_peak(),
             blocks,

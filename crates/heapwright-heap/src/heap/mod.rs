@@ -23,7 +23,7 @@
 //!    and can neither fault nor reach outside of it.
 //!
 //! - `geometry.rs`: the layout that TypeScript shares. `memory.rs`: the mappings. `state.rs`,
-//!   `page_map.rs`: the two maps. `../magazine.rs`: the stacks.
+//!   `page_map.rs`: the two maps. `residency.rs`: what may be resident. `../magazine.rs`: the stacks.
 //! - `alloc.rs`, `free.rs`, `realloc.rs`, `batch.rs`: the operations.
 //! - `look.rs`: lookup, statistics, the list of live blocks. `check.rs`: all invariants.
 //! - `recover.rs`: threads that come, go and die. `../registry.rs`: the heaps of the process.
@@ -39,6 +39,7 @@ mod page_map;
 mod publish;
 mod realloc;
 mod recover;
+mod residency;
 mod state;
 pub(crate) mod sync;
 
@@ -172,6 +173,8 @@ pub struct HeapEngine {
     geometry: Geometry,
     data: Arc<Mapping>,
     meta: Arc<Mapping>,
+    /// Free pages stay as they are until `trim`: the program wants large ones, or all of them at once.
+    keeps_pages: bool,
     global: GlobalAllocator,
     pages: Arc<PageMap>,
     state: StateMap,
@@ -215,7 +218,9 @@ impl HeapEngine {
         if config.populate {
             data.populate().map_err(|error| system_error(&error, geometry.size))?;
         }
-        Self::over(geometry, Arc::new(data), Arc::new(meta))
+        let mut engine = Self::over(geometry, Arc::new(data), Arc::new(meta))?;
+        engine.keeps_pages = config.huge_pages || config.populate;
+        Ok(engine)
     }
 
     /// A heap over the mappings given, all zero and of at least the lengths that `geometry` says.
@@ -241,6 +246,7 @@ impl HeapEngine {
         global.add_region(PAGE_BYTES, bytes, PHYS_START).map_err(no_memory)?;
         Ok(Self {
             state: StateMap::new(&geometry),
+            keeps_pages: !data.is_region(),
             data,
             meta,
             global,
@@ -417,6 +423,25 @@ impl HeapEngine {
         let used = get(&self.counters.taken_bytes).saturating_sub(cached);
         if used > get(&self.counters.used_peak) {
             self.counters.used_peak.fetch_max(used, Ordering::Relaxed);
+        }
+    }
+
+    /// Gives free pages back where more are resident than the rule of `residency.rs` allows. To be called
+    /// after pages were handed out.
+    #[inline]
+    fn bound_resident(&self) {
+        if !self.keeps_pages && self.pages.residency.take_grown() {
+            self.give_excess_back();
+        }
+    }
+
+    #[cold]
+    fn give_excess_back(&self) {
+        let residency = &self.pages.residency;
+        let excess = residency.excess(self.global.allocated_bytes() / PAGE_BYTES);
+        if excess > 0 {
+            let give_back = |p, bytes| self.data.decommit(p, bytes);
+            residency.give_back(excess, |f| self.global.for_each_free_run(f), give_back);
         }
     }
 

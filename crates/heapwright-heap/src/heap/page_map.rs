@@ -1,11 +1,10 @@
-//! The page map: what block class a page holds, for JavaScript's eyes, and which pages were ever used.
+//! The page map: what block class a page holds, for JavaScript's eyes.
 //!
 //! The word of a page of a slab is the class number, the mode of the page (`publish.rs`) and the slot of the
 //! slab's owner. The
 //! word of the first page of a live run is [`CLASS_LARGE`]. Every other word is 0: no block starts there
 //! that JavaScript may free by itself. The engine tells of its slabs through [`SlabObserver`].
-//!
-//! *Touched* pages are those handed out since they were last given back to the system.
+//! Which pages were ever handed out is noted beside it (`residency.rs`).
 
 use std::{
     ops::Range,
@@ -26,18 +25,20 @@ use crate::heap::{
     },
     memory::Mapping,
     publish::owner_of,
+    residency::Residency,
 };
 
 /// The word of the first page of a live run.
 #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "7 bits")]
 pub(super) const LARGE_WORD: i32 = CLASS_LARGE as i32;
 
-/// Page map and touched pages of one heap.
+/// The page map of one heap.
 #[derive(Debug)]
 pub(super) struct PageMap {
     memory: Arc<Mapping>,
     offset: usize,
-    touched: Box<[AtomicU64]>,
+    /// Which pages may be resident.
+    pub(super) residency: Residency,
     /// By owner, a bit for each class number: new pages are public.
     public: Box<[[AtomicU64; 2]]>,
     /// Offset of the area of slot 0 of a shared heap.
@@ -49,11 +50,10 @@ pub(super) struct PageMap {
 impl PageMap {
     /// The map of a new heap.
     pub(super) fn new(memory: Arc<Mapping>, geometry: &Geometry) -> Self {
-        let words = (geometry.size >> PAGE_SHIFT).div_ceil(64);
         Self {
             memory,
             offset: geometry.page_map,
-            touched: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            residency: Residency::new(geometry.size),
             public: (0..geometry.max_threads).map(|_| Default::default()).collect(),
             areas: geometry.areas,
             trimming_others: AtomicUsize::new(0),
@@ -81,7 +81,7 @@ impl PageMap {
         for classes in self.public.iter().flatten() {
             classes.store(u64::MAX, Ordering::Relaxed);
         }
-        self.for_each_touched(|p| {
+        self.residency.for_each_touched(|p| {
             let word = self.word(p);
             if word != 0 && word != LARGE_WORD {
                 self.set(p, word | MODE_PUBLIC);
@@ -125,7 +125,7 @@ impl PageMap {
 
     /// A run of `pages` pages at `p` is live now.
     pub(super) fn run_added(&self, p: usize, pages: usize) {
-        self.touch(p, pages);
+        self.residency.touch(p, pages);
         self.set(p, LARGE_WORD);
     }
 
@@ -133,74 +133,11 @@ impl PageMap {
     pub(super) fn run_removed(&self, p: usize) {
         self.set(p, 0);
     }
-
-    /// The `pages` pages at `p` were handed out.
-    pub(super) fn touch(&self, p: usize, pages: usize) {
-        let first = p >> PAGE_SHIFT;
-        for_each_word(first..first + pages, |word, mask| {
-            self.touched[word].fetch_or(mask, Ordering::Relaxed);
-        });
-    }
-
-    /// Whether the page that holds `p` is touched.
-    pub(super) fn is_touched(&self, p: usize) -> bool {
-        let page = p >> PAGE_SHIFT;
-        (self.touched[page / 64].load(Ordering::Relaxed) >> (page % 64)) & 1 != 0
-    }
-
-    /// Calls `give_back(p, bytes)` for the touched pages among `pages` free ones at `p`, run by run, and
-    /// forgets those for which it says `true`. Returns their bytes.
-    pub(super) fn untouch(
-        &self,
-        p: usize,
-        pages: usize,
-        mut give_back: impl FnMut(usize, usize) -> bool,
-    ) -> usize {
-        let (first, end) = (p >> PAGE_SHIFT, (p >> PAGE_SHIFT) + pages);
-        let mut sum = 0;
-        let mut page = first;
-        while page < end {
-            if !self.is_touched(page << PAGE_SHIFT) {
-                // Skips whole words of untouched pages.
-                let empty = page % 64 == 0 && self.touched[page / 64].load(Ordering::Relaxed) == 0;
-                page += if empty { 64 } else { 1 };
-                continue;
-            }
-            let start = page;
-            while page < end && self.is_touched(page << PAGE_SHIFT) {
-                page += 1;
-            }
-            if give_back(start << PAGE_SHIFT, (page - start) << PAGE_SHIFT) {
-                for_each_word(start..page, |word, mask| {
-                    self.touched[word].fetch_and(!mask, Ordering::Relaxed);
-                });
-                sum += (page - start) << PAGE_SHIFT;
-            }
-        }
-        sum
-    }
-
-    /// Bytes of touched pages: what the heap may hold resident.
-    pub(super) fn touched_bytes(&self) -> usize {
-        let pages = |word: &AtomicU64| word.load(Ordering::Relaxed).count_ones() as usize;
-        self.touched.iter().map(pages).sum::<usize>() << PAGE_SHIFT
-    }
-
-    /// Calls `f` with the address of every touched page.
-    pub(super) fn for_each_touched(&self, mut f: impl FnMut(usize)) {
-        for (index, word) in self.touched.iter().enumerate() {
-            let mut bits = word.load(Ordering::Relaxed);
-            while bits != 0 {
-                f((index * 64 + bits.trailing_zeros() as usize) << PAGE_SHIFT);
-                bits &= bits - 1;
-            }
-        }
-    }
 }
 
 impl SlabObserver for PageMap {
     fn slab_added(&self, base: usize, pages: usize, class: SizeClass, owner: CpuId) {
-        self.touch(base, pages);
+        self.residency.touch(base, pages);
         let mut word = Self::slab_word(class, owner);
         let number = usize::from(class.0) + 1;
         let public = self.public[owner.index()][number / 64].load(Ordering::Relaxed);
@@ -236,16 +173,5 @@ impl SlabObserver for PageMap {
             // Threads that saw the page public may be about to change a state on it.
             self.set(p, class | MODE_PUBLIC | (i32::from(owner.0) << OWNER_SHIFT));
         }
-    }
-}
-
-/// Calls `f(word, mask)` for the bits `range` of a bit map in words of 64.
-fn for_each_word(range: Range<usize>, mut f: impl FnMut(usize, u64)) {
-    let mut bit = range.start;
-    while bit < range.end {
-        let low = bit % 64;
-        let count = (64 - low).min(range.end - bit);
-        f(bit / 64, (u64::MAX >> (64 - count)) << low);
-        bit += count;
     }
 }

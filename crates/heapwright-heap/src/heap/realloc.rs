@@ -61,7 +61,8 @@ impl Attachment {
         let old = std::mem::replace(pages, count);
         drop(large);
         if count > old {
-            engine.pages.touch(p, count);
+            engine.pages.residency.touch(p, count);
+            engine.bound_resident();
             add(&engine.counters.taken_bytes, (count - old) * PAGE_BYTES);
         } else {
             take_away(&engine.counters.taken_bytes, (old - count) * PAGE_BYTES);

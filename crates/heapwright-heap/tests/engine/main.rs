@@ -14,6 +14,7 @@ mod damage;
 mod late_free;
 mod lifecycle;
 mod publish;
+mod residency;
 mod script;
 mod shadow;
 mod threads;
