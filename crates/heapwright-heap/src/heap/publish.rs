@@ -17,9 +17,9 @@
 //! The owner's store to HAZARD and its load of the word are not fenced; the barrier of the other side, a
 //! system call that runs on every processor, stands for both fences. So either the owner sees that the page is
 //! not private any more, or the other thread sees the hazard and waits for the few instructions that are
-//! left. Whoever changes a state on a public page looks at the word again afterwards: is it another one,
+//! left. Whoever changes a state by compare-exchange looks at the word again afterwards: is it another one,
 //! the slab is another too, and the change is taken back, by compare-exchange, as its owner may have stored
-//! meanwhile.
+//! meanwhile. That goes for Rust on a thread's own pages too, where it names no hazard.
 //!
 //! A thread that is short of memory takes empty slabs from others. Their pages go back only after the same
 //! wait: an owner that frees a block twice may be between its look at the word and its look at the state.
@@ -54,28 +54,31 @@ impl HeapEngine {
             return self.state.claim(&self.meta, p);
         }
         loop {
-            let word = self.pages.word(p);
-            // A run of pages has no private mode, and its own thread's plain stores are this thread's.
-            if class_of(word) == CLASS_LARGE || owner_of(word) == slot {
-                return self.state.claim(&self.meta, p);
-            }
-            if class_of(word) == 0 {
-                return false;
-            }
-            if word & MODE_MASK != MODE_PUBLIC {
-                self.publish(p, word);
-                continue;
-            }
-            if !self.state.claim_for_outbox(&self.meta, p) {
-                return false;
-            }
-            if self.pages.word(p) == word {
-                return self.state.claim_from_outbox(&self.meta, p);
-            }
-            if !self.state.give_up_outbox(&self.meta, p) {
-                return false;
+            if let Some(won) = self.claim_seen(p, self.pages.word(p), slot) {
+                return won;
             }
         }
+    }
+
+    /// [`claim`](Self::claim) in a shared heap, by a thread that has seen `word` in the page map: `None` where
+    /// another is there by now, and nothing has changed.
+    fn claim_seen(&self, p: usize, word: i32, slot: usize) -> Option<bool> {
+        if class_of(word) == 0 {
+            return Some(false);
+        }
+        // A run of pages has no private mode, and its own thread's plain stores are this thread's.
+        let own = class_of(word) == CLASS_LARGE || owner_of(word) == slot;
+        if !own && word & MODE_MASK != MODE_PUBLIC {
+            self.publish(p, word);
+            return None;
+        }
+        if !self.state.claim_for_outbox(&self.meta, p) {
+            return Some(false);
+        }
+        if self.pages.word(p) == word {
+            return Some(self.state.claim_from_outbox(&self.meta, p));
+        }
+        if self.state.give_up_outbox(&self.meta, p) { None } else { Some(false) }
     }
 
     /// Makes the page of `p` public, of which `word` was the word. Where it is another one by now, nothing
@@ -93,5 +96,67 @@ impl HeapEngine {
         let page = p >> PAGE_SHIFT;
         self.pages.await_owner(owner, page..page + 1);
         self.pages.exchange(p, closing, private | MODE_PUBLIC);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::heap::{
+        Attachment, Geometry, Mapping,
+        geometry::{GRANULE_SHIFT, HAZARD, STATE_DEAD, STATE_LIVE},
+    };
+
+    /// A shared heap of 1 MiB that two threads have.
+    fn two_threads() -> (Attachment, Attachment) {
+        let geometry = Geometry::new(1 << 20, 2).unwrap();
+        let map = |length| Arc::new(Mapping::map(length).unwrap());
+        let (data, meta) = (map(geometry.size), map(geometry.meta_size));
+        let engine = Arc::new(HeapEngine::over(geometry, data, meta).unwrap());
+        let first = engine.attach().unwrap();
+        first.share().unwrap();
+        (first, engine.attach().unwrap())
+    }
+
+    /// A wrong program frees a dead block of `late`'s by way of Rust, and is stopped between its look at the page
+    /// map and its claim. Meanwhile the page goes to another thread, which is in the middle of freeing
+    /// its own block there.
+    fn claims_late(size: usize) {
+        let (late, other) = two_threads();
+        let engine = Arc::clone(late.engine());
+        let p = late.alloc(size, 16).unwrap();
+        let seen = engine.pages.word(p);
+        late.free(p).unwrap();
+        late.trim().unwrap();
+        let mut blocks = vec![other.alloc(64, 16).unwrap()];
+        while blocks.last() != Some(&p) {
+            blocks.push(other.alloc(64, 16).unwrap());
+        }
+        assert!(engine.pages.word(p) & MODE_MASK != MODE_PUBLIC);
+
+        // As `free` of `src/magazine.ts`: named, looked at, …
+        let granule = i32::try_from(p >> GRANULE_SHIFT).unwrap();
+        let hazard = engine.geometry.area(other.slot(), true) + HAZARD * 4;
+        engine.meta.set_word(hazard, granule);
+        assert_eq!(engine.state.get(&engine.meta, p), STATE_LIVE);
+        assert_eq!(engine.claim_seen(p, seen, late.slot()), None, "two frees of one block");
+        // … and dead.
+        assert_eq!(engine.state.get(&engine.meta, p), STATE_LIVE);
+        engine.state.set_dead(&engine.meta, &[p]);
+        engine.meta.set_word(hazard, 0);
+        assert!(!engine.claim(p, late.slot()));
+        assert_eq!(engine.state.get(&engine.meta, p), STATE_DEAD);
+    }
+
+    #[test]
+    fn a_late_claim_of_an_own_block_is_no_claim_of_anothers() {
+        claims_late(64);
+    }
+
+    #[test]
+    fn nor_is_one_of_a_run_of_pages() {
+        claims_late(1 << 16);
     }
 }

@@ -179,10 +179,10 @@ impl Attachment {
         self.flush_all()?;
         let old = self.magazines();
         engine.global.for_each_taken_slot(None, &mut |p, _| {
-            engine.state.copy_to_byte(&engine.meta, p);
+            engine.state.move_to_byte(&engine.meta, p);
         });
         for &p in lock(&engine.large).keys() {
-            engine.state.copy_to_byte(&engine.meta, p);
+            engine.state.move_to_byte(&engine.meta, p);
         }
         engine.state.share();
         if !process_barrier() {

@@ -47,11 +47,13 @@ impl StateMap {
         self.shared.store(true, Ordering::Release);
     }
 
-    /// Copies the state of `p` from its bit to its byte; whether it is live.
-    pub(super) fn copy_to_byte(&self, memory: &Mapping, p: usize) -> bool {
-        let live = self.bit(memory, p);
-        memory.set_byte(self.bytes + (p >> GRANULE_SHIFT), u8::from(live));
-        live
+    /// Moves the state of `p` from its bit to its byte. No bit is left, so a function of the exclusive path that a
+    /// program kept finds nothing live, whatever the page map says by then.
+    pub(super) fn move_to_byte(&self, memory: &Mapping, p: usize) {
+        let (word, mask) = self.word_of(p);
+        let state = memory.word(word);
+        memory.set_word(word, state & !mask);
+        memory.set_byte(self.bytes + (p >> GRANULE_SHIFT), u8::from(state & mask != 0));
     }
 
     #[inline]
@@ -129,12 +131,10 @@ impl StateMap {
         }
     }
 
-    /// Turns `p` from live to dead; `false` where it is not live. Of several callers one wins.
+    /// Turns `p` from live to dead in the map of an exclusive heap; `false` where it is not live.
     #[inline]
     pub(super) fn claim(&self, memory: &Mapping, p: usize) -> bool {
-        if self.is_shared() {
-            return memory.exchange_byte(self.bytes + (p >> GRANULE_SHIFT), STATE_LIVE, STATE_DEAD);
-        }
+        debug_assert!(!self.is_shared());
         let (word, mask) = self.word_of(p);
         let state = memory.word(word);
         memory.set_word(word, state & !mask);

@@ -53,6 +53,21 @@ fn refuses_sizes_and_thread_counts_that_no_heap_has() {
 }
 
 #[test]
+fn leaves_no_state_bit_behind_when_it_is_shared() {
+    let mut script = Script::new(heap_of(1 << 20, 2));
+    let blocks: Vec<_> = (1..200).map(|i| script.alloc(i * 16).unwrap()).collect();
+    let large = script.alloc(100_000).unwrap();
+    script.share();
+    let geometry = *script.heap.engine().geometry();
+    let bits = geometry.state_bits..geometry.state_bytes;
+    let meta = script.heap.engine().meta();
+    assert!(bits.step_by(4).all(|word| meta.word(word) == 0));
+    assert_eq!(script.heap.check(), Ok(blocks.len() + 1));
+    blocks.into_iter().chain([large]).for_each(|p| script.free(p).unwrap());
+    assert_eq!(script.heap.check(), Ok(0));
+}
+
+#[test]
 fn rounds_a_size_up() {
     let heap = heap_of((1 << 20) + 1, 1);
     assert_eq!(heap.engine().geometry().size, (1 << 20) + (64 << 10));
