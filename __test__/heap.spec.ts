@@ -24,6 +24,14 @@ function codeOf(run: () => unknown): string {
   return 'nothing was thrown';
 }
 
+/** Allocates until memory is short. */
+function fillUp(alloc: () => unknown): void {
+  let code: string;
+  do code = codeOf(alloc);
+  while (code === 'nothing was thrown');
+  expect(code).toBe('ERR_NO_MEMORY');
+}
+
 afterEach(() => {
   for (const heap of opened.splice(0)) heap.close();
 });
@@ -390,6 +398,53 @@ describe('Heap', () => {
     big.free(p);
     heap.free(q);
     expect(heap.check()).toBe(0);
+  });
+
+  it('takes blocks back through a pool that has no memory left to ask for', () => {
+    for (const [size, align] of [
+      [40_000, 16],
+      [100, 64],
+      [5000, 4096],
+    ] as const) {
+      const heap = heapOf({ size: MiB(1) });
+      const ps: number[] = [];
+      const pool = heap.pool(size, align);
+      fillUp(() => ps.push(pool.alloc()));
+      // Its pools are made anew.
+      expect(heap.handle.heapwright).toBe('heap');
+      const other = heap.pool(size + 1, align);
+      expect(codeOf(() => heap.pool(MiB(1)).free(ps[0] as number))).toBe('ERR_SIZE_MISMATCH');
+      for (const p of ps) (p % 32 === 0 ? pool : other).free(p);
+      expect(heap.check()).toBe(0);
+    }
+  });
+
+  it('takes back what a pool handed out in place of its class', () => {
+    const heap = heapOf({ size: MiB(1) });
+    const pool = heap.pool(100, 64);
+    const ps = [pool.alloc()];
+    const others: number[] = [];
+    const others64 = [heap.alloc(64)];
+    fillUp(() => others.push(heap.alloc(256)));
+    fillUp(() => others64.push(heap.alloc(64)));
+    for (const p of others.splice(0, 3)) heap.free(p);
+    fillUp(() => ps.push(pool.alloc()));
+    const odd = ps.filter((p) => heap.usableSize(p) !== 128);
+    expect(odd).not.toEqual([]);
+    expect(codeOf(() => pool.free(others[0] as number))).toBe('ERR_SIZE_MISMATCH');
+    for (const p of ps) pool.free(p);
+    expect(codeOf(() => pool.free(odd[0] as number))).toBe('ERR_NOT_ALLOCATED');
+    for (const p of [...others, ...others64]) heap.free(p);
+    expect(heap.check()).toBe(0);
+  });
+
+  it('refuses more blocks than it has room for, and keeps none', () => {
+    const heap = heapOf({ size: MiB(1) });
+    for (const count of [MiB(1) / 16, MiB(1) / 16 + 1, MiB(1) / 2]) {
+      const refused = expect.objectContaining({ code: 'ERR_NO_MEMORY', requested: count });
+      expect(() => heap.allocMany(1, count)).toThrow(refused);
+      expect(heap.check()).toBe(0);
+    }
   });
 
   it('works through a subclass that overrides alloc', () => {

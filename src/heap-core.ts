@@ -102,6 +102,8 @@ export class HeapCore implements HeapEngine, SlowPath {
   #shared: SharedMemory | undefined;
   #open = true;
   readonly #pools = new Map<number, ClassPool>();
+  /** Blocks that pools handed out in place of one of their class, where there was none. */
+  readonly #standIns = new Map<number, { readonly usable: number; readonly expected: number }>();
   /** Bytes of a block by class number. */
   readonly #sizes: readonly number[];
   /** Told of each new hot path, now and when the heap becomes shared. */
@@ -358,10 +360,11 @@ export class HeapCore implements HeapEngine, SlowPath {
     this.syncPools();
     const { ctl, binding } = this.#native;
     // An array that no heap could fill is not even made.
-    const out = new Float64Array(Math.min(count, this.#owner.size / GRANULE));
-    if (out.length < count) {
+    const out = count > this.#owner.size / GRANULE ? undefined : positions(count);
+    if (out === undefined) {
       ctl[0] = this.#h;
-      ctl[1] = size * count;
+      // However small the blocks are, a heap never has its own size free: its first page is withheld.
+      ctl[1] = Math.max(size * count, this.#owner.size);
       ctl[2] = GRANULE;
       this.#native.raw.heapAlloc();
       throw this.#refuse(call);
@@ -475,20 +478,32 @@ export class HeapCore implements HeapEngine, SlowPath {
   /** {@inheritDoc HeapEngine.pool} */
   pool(size: number, align: number): PoolPath {
     if (size <= AREA.smallMax && align <= GRANULE) return this.poolPath(this.classOf(size));
-    // What a block of this pool may be used for is known from the first one.
-    let expected = 0;
+    const expected = this.#usableOf(size, align);
     const alloc = (): number => {
       const p = this.alloc(size, align);
-      expected = this.lookup(p).usable;
+      const { usable } = this.lookup(p);
+      if (usable !== expected) this.#standIns.set(p, { usable, expected });
       return p;
     };
     const free = (p: unknown): void => {
-      if (expected === 0) this.path.free(alloc());
       const usable = this.usableSize(p);
-      if (usable !== expected) throw mismatch(p as number, usable, expected);
+      if (usable !== expected) {
+        const standIn = this.#standIns.get(p as number);
+        if (standIn?.usable !== usable || standIn.expected !== expected) {
+          throw mismatch(p as number, usable, expected);
+        }
+        this.#standIns.delete(p as number);
+      }
       this.path.free(p as number);
     };
     return { alloc, free };
+  }
+
+  /** What a block may be used for that was asked for by size and alignment, unless memory is short. */
+  #usableOf(size: number, align: number): number {
+    const fits = (bytes: number): boolean => bytes >= size && bytes % align === 0;
+    const slot = align > PAGE ? undefined : this.#sizes.find(fits);
+    return slot ?? Math.ceil(size / PAGE) * PAGE;
   }
 
   // ---------------------------------------------------------------- the whole heap
@@ -615,6 +630,15 @@ export class HeapCore implements HeapEngine, SlowPath {
       }
     }
     return error;
+  }
+}
+
+/** Room for `count` positions; `undefined` where the runtime has none. */
+function positions(count: number): Float64Array | undefined {
+  try {
+    return new Float64Array(count);
+  } catch {
+    return undefined;
   }
 }
 
