@@ -2,9 +2,10 @@
  * @file `debug: true`: overflow, use after free, double free with its stacks, leaks by call site.
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Heap, KiB, MiB } from '../index.ts';
-import type { AllocError, HeapDebugOptions } from '../index.ts';
+import type { AllocError, HeapDebugOptions, HeapHandle } from '../index.ts';
 import { Random, rounds, seedOf } from './support/random.ts';
 
 const opened: Heap[] = [];
@@ -27,6 +28,20 @@ function errorOf(run: () => unknown): AllocError {
 /** What an optimizing compiler does not see through: writes past a block. */
 function poke(heap: Heap, p: number, value: number): void {
   heap.u8[p] = value;
+}
+
+/** Workers that allocate and free on the heap of `handle`, each in its way, and have begun to. */
+function churning(handle: HeapHandle, ...ways: ('churn' | 'close')[]): Promise<Worker[]> {
+  const start = (way: string): Promise<Worker> => {
+    const worker = new Worker(new URL('./support/debug-worker.mjs', import.meta.url), {
+      workerData: { handle, way },
+    });
+    return new Promise((resolve, reject) => {
+      worker.once('message', () => resolve(worker));
+      worker.once('error', reject);
+    });
+  };
+  return Promise.all(ways.map(start));
 }
 
 afterEach(() => {
@@ -203,6 +218,34 @@ describe('a debug heap', () => {
     heap.freeMany([...ps, q]);
     expect(heap.check()).toBe(0);
     expect(errorOf(() => heap.alloc(MiB(9))).code).toBe('ERR_NO_MEMORY');
+  });
+
+  it('keeps nothing back for a thread that has let go', async () => {
+    const heap = heapOf({ stacks: false });
+    const { handle } = heap;
+    heap.trim();
+    const { largestFree } = heap.stats();
+    for (let round = 0; round < 3; round += 1) {
+      const [worker] = await churning(handle, 'close');
+      await new Promise((resolve) => worker!.once('exit', resolve));
+    }
+    heap.trim();
+    expect(heap.stats()).toMatchObject({ blocks: 0, largestFree, threads: 1 });
+  });
+
+  it('finds no damage in what other threads are just making or freeing, or were when they ended', async () => {
+    for (let round = 0; round < rounds(2, 20); round += 1) {
+      const heap = heapOf({ stacks: false, quarantineBytes: KiB(64) });
+      const workers = await churning(heap.handle, 'churn', 'churn');
+      for (let look = 0; look < 30; look += 1) {
+        expect(heap.check()).toBeLessThanOrEqual(102);
+        heap.stats();
+        await new Promise((resolve) => setTimeout(resolve, 2));
+      }
+      await Promise.all(workers.map((worker) => worker.terminate()));
+      heap.check();
+      heap.close();
+    }
   });
 
   it('is asked for: leaks() of another heap is unsupported', () => {

@@ -12,6 +12,9 @@
  * is found when it leaves, by `check()`, or at `close()`. Stacks stay in JavaScript, with the thread
  * that allocated.
  *
+ * A block of the engine is one of ours from the moment its header is complete: until then, and once it has
+ * left, its first word is 0. A thread may be terminated in between, so such a block says nothing.
+ *
  * Invariants:
  * 1. A block whose header does not prove it is never freed, viewed or counted.
  * 2. Damage is reported as `ERR_CORRUPTED`, naming the block; the block stays where it is.
@@ -35,6 +38,8 @@ const HEADER = 32;
 const MAGIC = 0x68_77_64_62;
 const LIVE = 1;
 const FREED = 2;
+/** No longer live, and not poisoned yet; or its header is being written. */
+const PASSING = 3;
 
 /** What red zones, fresh and freed bytes are filled with. */
 const ZONE = 0xfd;
@@ -44,6 +49,9 @@ const DEAD = 0xdd;
 /** What stack lines of this package contain, as a module is named by a loader or by a test runner. */
 const OWN_URL = new URL('.', import.meta.url).href;
 const OWN_PATH = fileURLToPath(OWN_URL);
+
+/** From this size on a heap may be more than one array of words. */
+const BIG = 2 ** 33;
 
 /** How many freed blocks are remembered for the message about their second free. */
 const HISTORY = 4096;
@@ -84,7 +92,8 @@ export class DebugEngine implements HeapEngine {
   /** Freed blocks in order, oldest first. */
   readonly #quarantine: Found[] = [];
   #quarantined = 0;
-  #serial = 0;
+  /** Threads begin apart, so that a block is not taken for the one that was there before. */
+  #serial = Math.trunc(Math.random() * 2 ** 31);
   readonly path: HeapPath;
 
   constructor(
@@ -120,6 +129,9 @@ export class DebugEngine implements HeapEngine {
     const { usable } = this.#core.lookup(base);
     const p = base + front;
     const bytes = this.#buffers.view(base, usable);
+    const words = new Int32Array(bytes.buffer, bytes.byteOffset, 4);
+    Atomics.store(words, 0, 0);
+    Atomics.store(words, 1, PASSING);
     bytes.fill(ZONE, HEADER, front);
     bytes.fill(FRESH, front, front + size);
     bytes.fill(ZONE, front + size);
@@ -127,10 +139,9 @@ export class DebugEngine implements HeapEngine {
     const doubles = new Float64Array(bytes.buffer, bytes.byteOffset + 16, 2);
     doubles[0] = size;
     doubles[1] = front;
-    const words = new Int32Array(bytes.buffer, bytes.byteOffset, 4);
     words[2] = this.#serial;
     words[3] = 0;
-    words[0] = magicOf(base);
+    Atomics.store(words, 0, magicOf(base));
     Atomics.store(words, 1, LIVE);
     this.#births.set(p, { serial: this.#serial, size, stack: this.#stack() });
     this.#deaths.delete(p);
@@ -139,9 +150,14 @@ export class DebugEngine implements HeapEngine {
 
   /** A block of the engine; where there is none, the quarantine makes room. */
   #reserve(bytes: number, align: number, requested: number): number {
+    const whole = this.#buffers.whole();
+    const words = (whole?.byteLength ?? BIG) < BIG ? new Int32Array(whole!) : undefined;
     for (;;) {
       try {
-        return this.#core.path.alloc(bytes, align > 16 ? align : undefined);
+        const base = this.#core.path.alloc(bytes, align > 16 ? align : undefined);
+        // At once: a thread may be terminated at the next call, and leave whatever stood here before.
+        if (words !== undefined) words[base / 4] = 0;
+        return base;
       } catch (error) {
         const { code, largestFree } = error as AllocError;
         if (code !== 'ERR_NO_MEMORY') throw error;
@@ -173,9 +189,10 @@ export class DebugEngine implements HeapEngine {
     ) {
       this.#evict();
     }
-    if (Atomics.compareExchange(found.words, 1, LIVE, FREED) !== LIVE)
+    if (Atomics.compareExchange(found.words, 1, LIVE, PASSING) !== LIVE)
       throw this.#doubleFree(block);
     this.#buffers.view(block, found.size).fill(DEAD);
+    Atomics.store(found.words, 1, FREED);
     const birth = this.#births.get(block);
     const born = birth?.serial === found.serial ? birth.stack : '    at another thread';
     if (birth?.serial === found.serial) this.#births.delete(block);
@@ -209,7 +226,8 @@ export class DebugEngine implements HeapEngine {
   }
 
   #release(found: Found): void {
-    found.words[0] = 0;
+    Atomics.store(found.words, 1, PASSING);
+    Atomics.store(found.words, 0, 0);
     this.#core.path.free(found.base);
   }
 
@@ -217,14 +235,29 @@ export class DebugEngine implements HeapEngine {
 
   /** The block that holds `address`, if a header proves it. */
   #find(address: number): Found | undefined {
-    let block: Block;
+    const block = this.#blockAround(address);
+    if (block === undefined) return undefined;
+    const found = this.#read(block);
+    if (found === undefined) throw this.#overwritten(block.start);
+    return found;
+  }
+
+  /** The engine's block that holds `address`, if it has room for a header. */
+  #blockAround(address: number): Block | undefined {
     try {
-      block = this.#core.lookup(address);
+      const block = this.#core.lookup(address);
+      return block.usable < HEADER ? undefined : block;
     } catch {
       return undefined;
     }
-    const { start: base, usable } = block;
-    if (usable < HEADER) return undefined;
+  }
+
+  #overwritten(base: number): AllocError {
+    return this.#corrupted(base + HEADER + this.#options.redZone, 'its header is overwritten');
+  }
+
+  /** What the header of an engine's block says; `undefined` where it proves nothing. */
+  #read({ start: base, usable }: Block): Found | undefined {
     const view = this.#buffers.view(base, HEADER);
     const words = new Int32Array(view.buffer, view.byteOffset, 4);
     const [size, front] = new Float64Array(view.buffer, view.byteOffset + 16, 2) as unknown as [
@@ -234,14 +267,13 @@ export class DebugEngine implements HeapEngine {
     const state = Atomics.load(words, 1);
     const proven =
       words[0] === magicOf(base) &&
-      (state === LIVE || state === FREED) &&
+      (state === LIVE || state === FREED || state === PASSING) &&
       Number.isSafeInteger(size) &&
       Number.isSafeInteger(front) &&
       size > 0 &&
       front >= HEADER &&
       front + size <= usable;
-    if (!proven)
-      throw this.#corrupted(base + HEADER + this.#options.redZone, 'its header is overwritten');
+    if (!proven) return undefined;
     return { base, p: base + front, size, usable, state, serial: words[2] as number, words };
   }
 
@@ -407,10 +439,16 @@ export class DebugEngine implements HeapEngine {
     let blocks = 0;
     this.#each((found) => {
       const damage = found.state === LIVE ? this.#zoneDamage(found) : this.#damageOf(found);
-      if (damage !== undefined) throw damage;
+      if (damage !== undefined && this.#isStill(found)) throw damage;
       if (found.state === LIVE) blocks += 1;
     });
     return blocks;
+  }
+
+  /** Whether a block is what it was when it was found: no other thread has freed it, or let it go, since. */
+  #isStill({ base, usable, words, state, serial, p, size }: Found): boolean {
+    const now = words[0] === magicOf(base) ? this.#read({ start: base, usable }) : undefined;
+    return now?.state === state && now.serial === serial && now.p === p && now.size === size;
   }
 
   /** Lets the quarantine go too, so that what is free is free. */
@@ -425,10 +463,21 @@ export class DebugEngine implements HeapEngine {
     });
   }
 
+  /** Every block of ours that no thread is just making, freeing or letting go. */
   #each(visit: (found: Found) => void): void {
+    let alone: boolean | undefined;
     this.#core.walk((base) => {
-      const found = this.#find(base);
-      if (found !== undefined) visit(found);
+      const block = this.#blockAround(base);
+      if (block === undefined || block.start !== base) return;
+      const found = this.#read(block);
+      if (found !== undefined) {
+        if (found.state !== PASSING) visit(found);
+        return;
+      }
+      // Another thread may be at it this very moment, or have ended while it was.
+      alone ??= this.#core.stats(this.#name).threads === 1;
+      const unborn = new Int32Array(this.#buffers.view(base, 4).slice().buffer)[0] === 0;
+      if (alone && !unborn) throw this.#overwritten(base);
     });
   }
 
@@ -436,7 +485,8 @@ export class DebugEngine implements HeapEngine {
     this.assertOpen();
     const sites = new Map<string, { stack: string; blocks: number; bytes: number }>();
     for (const [p, { serial, size, stack }] of this.#births) {
-      const found = this.#find(p);
+      const block = this.#blockAround(p);
+      const found = block === undefined ? undefined : this.#read(block);
       // Another thread may have freed it, and somebody allocated there anew.
       if (found?.serial !== serial || found.state !== LIVE || found.p !== p) continue;
       const site = (stack.split('\n')[0] ?? '').trim().replace(/^at /, '');
@@ -467,11 +517,26 @@ export class DebugEngine implements HeapEngine {
     } catch (error) {
       damage = error;
     }
+    const late = how === 'close' ? this.#letQuarantineGo() : undefined;
+    damage ??= late;
     this.#core.close(how);
     this.#births.clear();
     this.#quarantine.length = 0;
     if (leaks.length > 0) this.#report(leaks);
     if (damage !== undefined) throw damage;
+  }
+
+  /** Gives back what nobody else will, as other threads may go on; damaged blocks stay. Returns the first damage. */
+  #letQuarantineGo(): unknown {
+    let damage: unknown;
+    for (;;) {
+      try {
+        if (!this.#evict()) return damage;
+      } catch (error) {
+        // Another thread may destroy the heap meanwhile.
+        if ((error as AllocError).code === 'ERR_CORRUPTED') damage ??= error;
+      }
+    }
   }
 
   /** On the channel, and as one warning of the process. */
