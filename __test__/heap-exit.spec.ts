@@ -106,6 +106,29 @@ describe('a heap at the end', () => {
     }
   }, 180_000);
 
+  it('is not joined by a handle without the memory that JavaScript made', async () => {
+    const join = `const { workerData, parentPort } = require('node:worker_threads');
+      try { require(workerData.entry).Heap.attach(workerData.handle); } catch (e) { parentPort.postMessage(e.code); }
+      setInterval(() => {}, 1000);`;
+    const source = `
+      const { Heap, MiB } = api; const { Worker } = await import('node:worker_threads');
+      const heap = new Heap({ size: MiB(1) }); const { id, generation, buffers } = heap.handle;
+      const other = new Heap({ size: MiB(1) }).handle.buffers;
+      const small = new SharedArrayBuffer(4096);
+      const entry = new URL('dist/index.js', 'file://' + process.cwd() + '/').pathname;
+      for (const more of [{}, { buffers: other }, { buffers: { ...buffers, metadata: small } }]) {
+        const handle = { heapwright: 'heap', id, generation, ...more };
+        const w = new Worker(${JSON.stringify(join)}, { eval: true, execArgv: [], workerData: { handle, entry } });
+        const code = await new Promise((resolve, reject) => { w.once('message', resolve); w.once('error', reject); });
+        if (code !== 'ERR_INVALID_PARAM') throw new Error(code);
+        // Had it joined, its end would touch memory that nobody need keep for it.
+        if (heap.stats().threads !== 1) throw new Error('joined');
+        await w.terminate();
+      }`;
+    const ending = await runModule(source, { env: { HEAPWRIGHT_FORCE_NO_EXTERNAL: '1' } });
+    expect(ending).toMatchObject({ code: 0, signal: null, stderr: '' });
+  }, 60_000);
+
   it('works the same on buffers that JavaScript made', async () => {
     const source = `
       const { Heap, MiB, features } = api; if (features().backend !== 'shared') throw 1;

@@ -135,8 +135,8 @@ export declare class NativeHeap {
   /** A buffer over part of the metadata; `null` where there is none, status in the control block. */
   meta(offset: number, length: number): ArrayBuffer | null
   /**
-   * Uses the runtime's own memory as that of the heap, or, on a thread that attached, keeps that memory
-   * for as long as this thread has the heap; status in the control block.
+   * Uses the runtime's own memory as that of the heap, or, on a thread that joins one, attaches to it and
+   * keeps that memory for as long as this thread has the heap; status in the control block.
    */
   provide(data: Uint8Array, metadata: Uint8Array): void
   /** This thread lets go. Idempotent. */

@@ -63,11 +63,24 @@ interface Attachment {
 const HUGE_PAGES = 1;
 const POPULATE = 2;
 
-/** The heaps that this thread has open, by id. */
+/**
+ * The heaps that this thread has open, by id, and some that were collected. (No `FinalizationRegistry` tells of
+ * those: Node 20 aborts the process where one has something to clean up while a worker is being terminated.)
+ */
 const openHere = new Map<number, WeakRef<Heap>>();
-const dropped = new FinalizationRegistry<number>((id) => {
-  if (openHere.get(id)?.deref() === undefined) openHere.delete(id);
-});
+
+/** At how many entries those of collected heaps are looked for next. */
+let sweepAt = 32;
+
+/** Enters a heap that was opened; forgets collected ones, in constant time for each that ever came. */
+function enterHere(id: number, heap: Heap): void {
+  openHere.set(id, new WeakRef(heap));
+  if (openHere.size < sweepAt) return;
+  for (const [other, reference] of openHere) {
+    if (reference.deref() === undefined) openHere.delete(other);
+  }
+  sweepAt = 2 * openHere.size + 32;
+}
 
 /** Set by `Heap.attach` for the constructor that it calls. */
 let attachment: Attachment | undefined;
@@ -161,8 +174,7 @@ export class Heap implements Disposable {
         ? create(heapSettings(options), () => this.#install())
         : join(attached, () => this.#install());
     this.#install();
-    openHere.set(this.#inside.owner.id, new WeakRef(this));
-    dropped.register(this, this.#inside.owner.id);
+    enterHere(this.#inside.owner.id, this);
     markAsUncloneable(this);
     if (channels.open.hasSubscribers) {
       const { name } = this.#inside.settings;
@@ -189,7 +201,13 @@ export class Heap implements Disposable {
     const owner = binding.heapAttach(full.id, full.generation);
     if (ctl[0] !== 0 || owner === null) throw attachRefusal();
     attachment = { owner, handle: full };
-    return new Heap(undefined as never);
+    try {
+      return new Heap(undefined as never);
+    } catch (error) {
+      // Not to be waited for until the collector comes: it takes one of the heap's slots.
+      owner.close();
+      throw error;
+    }
   }
 
   /** Names this heap to other threads. Reading it first switches this thread to its shared hot path. */
@@ -630,12 +648,15 @@ function join({ owner, handle }: Attachment, install: () => void): Inside {
     populate: false,
     maxThreads: 1,
   };
+  const { binding, ctl } = native();
   if (handle.buffers !== undefined) {
-    // The same memory as the creator's (Rust compares): kept until this thread lets go, also by the
-    // garbage collector, which may free a buffer before the finalizer that lets go has run.
+    // The same memory as the creator's (Rust compares, then attaches): kept until this thread lets go, also by
+    // the garbage collector, which may free a buffer before the finalizer that lets go has run.
     const { data, metadata } = handle.buffers;
     owner.provide(new Uint8Array(data), new Uint8Array(metadata));
-    if (native().ctl[0] !== 0) throw refusal(native(), { block: 'range', unit: 'bytes' });
+    if (ctl[0] !== 0) throw attachRefusal();
+  } else if (binding.backend() === 'shared') {
+    throw failure('ERR_INVALID_PARAM', 'handle lacks the memory of its heap: send it as it is');
   }
   return inside(owner, settings, 'shared', handle.buffers, install);
 }

@@ -75,6 +75,9 @@ pub(crate) struct OpenHeap {
 enum State {
     /// Memory of the runtime's own is to come by `provide`.
     Awaiting(Geometry),
+    /// A heap over such memory, to which this thread is attached once `provide` keeps that memory here too: until
+    /// then its creator may let it go at any moment, and nothing here may touch it.
+    Joining(Arc<HeapEngine>),
     /// Open, or destroyed and not let go of yet.
     Open(Attachment),
 }
@@ -346,6 +349,9 @@ fn attach(environment: &Rc<Environment>, id: f64, generation: f64) -> Answer<Nat
     if !engine.is_shared() {
         return Err(Refusal::InvalidParam);
     }
+    if !engine.data().is_region() {
+        return NativeHeap::open(environment, State::Joining(engine), Some(id));
+    }
     let attached = engine.attach();
     let attachment = attached.map_err(|error| translate(environment, Some(&engine), error))?;
     NativeHeap::open(environment, State::Open(attachment), Some(id))
@@ -381,6 +387,7 @@ impl NativeHeap {
     fn open(environment: &Rc<Environment>, state: State, id: Option<HeapId>) -> Answer<Self> {
         let (geometry, slot) = match &state {
             State::Awaiting(geometry) => (*geometry, 0),
+            State::Joining(engine) => (*engine.geometry(), 0),
             State::Open(attachment) => (*attachment.engine().geometry(), attachment.slot()),
         };
         let open = OpenHeap { state, kept: Vec::new() };
@@ -478,7 +485,7 @@ impl NativeHeap {
         .flatten()
     }
 
-    /// Uses the runtime's own memory: opens a heap that awaits it, or keeps it for one that is attached.
+    /// Uses the runtime's own memory: opens a heap that awaits it, or attaches to the one whose memory it is.
     fn take_memory(&self, environment: &Environment, data: RawValue, metadata: RawValue) -> Answer {
         let data_bytes = bytes_of(environment, data)?;
         let meta_bytes = bytes_of(environment, metadata)?;
@@ -508,15 +515,22 @@ impl NativeHeap {
                 self.slot.set(attachment.slot());
                 open.state = State::Open(attachment);
             }
-            State::Open(attachment) => {
-                let engine = attachment.engine();
+            State::Joining(engine) => {
+                // The same bytes, as long as a thread has the heap; and if none has, it is not attached to.
                 let same = engine.data().base() == data_bytes.0
                     && engine.meta().base() == meta_bytes.0
-                    && !engine.data().is_region();
+                    && data_bytes.1 >= engine.geometry().size
+                    && meta_bytes.1 >= engine.geometry().meta_size;
                 if !same {
                     return Err(Refusal::InvalidParam);
                 }
+                let attached = engine.attach();
+                let attachment =
+                    attached.map_err(|error| translate(environment, Some(engine), error))?;
+                self.slot.set(attachment.slot());
+                open.state = State::Open(attachment);
             }
+            State::Open(_) => return Err(Refusal::InvalidParam),
         }
         open.kept.extend(kept);
         Ok(())
@@ -652,8 +666,8 @@ impl NativeHeap {
         self.window(offset, length, HeapEngine::meta)
     }
 
-    /// Uses the runtime's own memory as that of the heap, or, on a thread that attached, keeps that memory
-    /// for as long as this thread has the heap; status in the control block.
+    /// Uses the runtime's own memory as that of the heap, or, on a thread that joins one, attaches to it and
+    /// keeps that memory for as long as this thread has the heap; status in the control block.
     #[napi(catch_unwind)]
     pub fn provide(
         &self,
