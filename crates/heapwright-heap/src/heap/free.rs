@@ -137,8 +137,8 @@ impl HeapEngine {
         if self.magazines(cpu.index()).take_outbox(&mut blocks).is_err() {
             return Err(self.poison(format!("the outbox of slot {} was written over", cpu.0)));
         }
-        // The state decides: what is not in an outbox by its word was handed back already.
-        blocks.retain(|&p| self.is_place(p) && self.state.claim_from_outbox(&self.meta, p));
+        // The state decides: what is in no outbox by its word is passed over.
+        blocks.retain(|&p| self.is_place(p) && self.state.take_from_outbox(&self.meta, p));
         let mut bytes = 0;
         let mut runs = Vec::new();
         blocks.retain(|&p| {

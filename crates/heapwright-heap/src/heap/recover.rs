@@ -10,8 +10,9 @@
 //!   when the slab was still its own. That thread will look again and finish it: the slot is left alone.
 //!   (Threads 253 slots apart share a mark.)
 //! - Blocks of others that it freed have state 2. JavaScript writes the outbox entry before it changes
-//!   the state, so every such block is in somebody's outbox, and whoever turns 2 into 0 hands it back:
-//!   entries of which the state says otherwise are passed over.
+//!   the state, and is not terminated between the two, so every such block is in the outbox of the thread
+//!   that claimed it and in no other, and that one hands it back, or whoever recovers it. Entries of which
+//!   the state says otherwise are passed over.
 //! - Its slabs go to a thread that stays (`adopt`), and with them what others free into them.
 //!
 //! A block that Rust itself is about to hand back is dead and taken for a moment. The members' lock keeps

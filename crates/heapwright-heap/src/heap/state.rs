@@ -156,6 +156,17 @@ impl StateMap {
         memory.exchange_byte(self.bytes + (p >> GRANULE_SHIFT), STATE_OUTBOX, STATE_DEAD)
     }
 
+    /// The same, without an atomic, for the one thread in whose outbox `p` is, or after that thread's end:
+    /// nobody else changes this state of a page that was public when it was claimed.
+    pub(super) fn take_from_outbox(&self, memory: &Mapping, p: usize) -> bool {
+        let byte = self.bytes + (p >> GRANULE_SHIFT);
+        let claimed = memory.byte(byte) == STATE_OUTBOX;
+        if claimed {
+            memory.set_byte(byte, STATE_DEAD);
+        }
+        claimed
+    }
+
     /// Calls `f` for every granule of the page at `page` (a multiple of 4096) that is not dead.
     pub(super) fn for_each_marked(
         &self,
