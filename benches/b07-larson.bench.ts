@@ -44,31 +44,30 @@ interface State {
   y: number;
 }
 
-function turn(
-  heap: OurHeap,
-  bytes: Uint8Array,
-  slots: Uint32Array,
-  state: State,
-  control: Int32Array,
-  limit: number,
-): number {
-  let { x, y } = state;
-  let done = 0;
-  while (done < limit && Atomics.load(control, STOP) === 0) {
-    for (let i = 0; i < LARSON_SLOTS; i++) {
-      x = nextX(x);
-      y = nextY(y);
-      const slot = larsonSlot(x);
-      heap.free(slots[slot] as number);
-      const p = heap.alloc(larsonSize(y));
-      bytes[p] = i;
-      slots[slot] = p;
+/** Replaces blocks in `slots` at random until `limit` operations are done or all is over; says how many were. */
+type Turn = (slots: Uint32Array, state: State, control: Int32Array, limit: number) => number;
+
+/** The loop of one thread, with heap and view as constants of its closure. */
+function makeTurn(heap: OurHeap, bytes: Uint8Array): Turn {
+  return (slots, state, control, limit) => {
+    let { x, y } = state;
+    let done = 0;
+    while (done < limit && Atomics.load(control, STOP) === 0) {
+      for (let i = 0; i < LARSON_SLOTS; i++) {
+        x = nextX(x);
+        y = nextY(y);
+        const slot = larsonSlot(x);
+        heap.free(slots[slot] as number);
+        const p = heap.alloc(larsonSize(y));
+        bytes[p] = i;
+        slots[slot] = p;
+      }
+      done += LARSON_SLOTS;
     }
-    done += LARSON_SLOTS;
-  }
-  state.x = x;
-  state.y = y;
-  return done;
+    state.x = x;
+    state.y = y;
+    return done;
+  };
 }
 
 function turnOfBuffers(
@@ -119,7 +118,7 @@ async function heapThread(share: Share): Promise<void> {
   const { index, threads, control, counts } = share;
   const slots = share.slots as Uint32Array;
   const heap = (await heapClass()).attach(share.handle);
-  const bytes = heap.u8;
+  const turn = makeTurn(heap, heap.u8);
   const state = larsonSeeds(index);
   let set = index;
   let own = slots.subarray(set * LARSON_SLOTS, (set + 1) * LARSON_SLOTS);
@@ -128,11 +127,11 @@ async function heapThread(share: Share): Promise<void> {
     state.y = nextY(state.y);
     own[i] = heap.alloc(larsonSize(state.y));
   }
-  turn(heap, bytes, own, state, control, LARSON_TURN);
+  turn(own, state, control, LARSON_TURN);
   parentPort?.postMessage('ready');
   waitForGo(control);
   while (set >= 0 && Atomics.load(control, STOP) === 0) {
-    const done = turn(heap, bytes, own, state, control, LARSON_TURN);
+    const done = turn(own, state, control, LARSON_TURN);
     Atomics.add(counts, index, done / LARSON_SLOTS);
     handOver(control, (index + 1) % threads, set);
     set = receive(control, index);

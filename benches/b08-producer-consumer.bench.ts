@@ -42,24 +42,34 @@ interface Share {
   readonly handle: unknown;
 }
 
-function fillBatch(heap: OurHeap, words: Int32Array, batch: Uint32Array): void {
-  for (let i = 0; i < BATCH; i++) {
-    const p = heap.alloc(SIZE);
-    const first = p >>> 2;
-    // Four a turn, as the C compilers unroll it.
-    for (let k = 0; k < SIZE / 4; k += 4) {
-      const at = first + k;
-      words[at] = i;
-      words[at + 1] = i;
-      words[at + 2] = i;
-      words[at + 3] = i;
-    }
-    batch[i] = p;
-  }
+/** What one thread does with batches, with heap and view as constants of the closures. */
+interface Work {
+  readonly fillBatch: (batch: Uint32Array) => void;
+  readonly freeBatch: (batch: Uint32Array) => void;
 }
 
-function freeBatch(heap: OurHeap, batch: Uint32Array): void {
-  for (let i = 0; i < BATCH; i++) heap.free(batch[i] as number);
+function makeWork(heap: OurHeap, words: Int32Array): Work {
+  const size = SIZE;
+  return {
+    fillBatch(batch) {
+      for (let i = 0; i < BATCH; i++) {
+        const p = heap.alloc(size);
+        const first = p >>> 2;
+        // Four a turn, as the C compilers unroll it.
+        for (let k = 0; k < size / 4; k += 4) {
+          const at = first + k;
+          words[at] = i;
+          words[at + 1] = i;
+          words[at + 2] = i;
+          words[at + 3] = i;
+        }
+        batch[i] = p;
+      }
+    },
+    freeBatch(batch) {
+      for (let i = 0; i < BATCH; i++) heap.free(batch[i] as number);
+    },
+  };
 }
 
 /** Waits for a change of the queue; the lock is held before and after. */
@@ -130,7 +140,7 @@ function putEmpty(control: Int32Array, index: number): void {
 
 async function thread({ producer, control, batches, handle }: Share): Promise<void> {
   const heap = (await heapClass()).attach(handle);
-  const words = heap.i32;
+  const { fillBatch, freeBatch } = makeWork(heap, heap.i32);
   const batchAt = (index: number): Uint32Array =>
     batches.subarray(index * BATCH, (index + 1) * BATCH);
   parentPort?.postMessage('ready');
@@ -139,10 +149,10 @@ async function thread({ producer, control, batches, handle }: Share): Promise<vo
     const index = producer ? takeEmpty(control) : takeFull(control);
     if (index < 0) break;
     if (producer) {
-      fillBatch(heap, words, batchAt(index));
+      fillBatch(batchAt(index));
       putFull(control, index);
     } else {
-      freeBatch(heap, batchAt(index));
+      freeBatch(batchAt(index));
       putEmpty(control, index);
     }
   }

@@ -27,52 +27,53 @@ interface Share {
   readonly handle: unknown;
 }
 
-function release(heap: OurHeap, blocks: Uint32Array, filled: number): void {
-  const half = filled >>> 1;
-  for (let i = 0; i < half; i++) heap.free(blocks[i] as number);
-  for (let i = filled - 1; i >= half; i--) heap.free(blocks[i] as number);
-}
-
-function work(
+/** The loop of one thread, with heap, view and buffer as constants of its closure. */
+function makeWork(
   heap: OurHeap,
   bytes: Uint8Array,
   buffer: Uint32Array,
-  sizes: Int32Array,
-  counts: Int32Array,
-  calls: number,
-): void {
-  let filled = 0;
-  for (let call = 0; call < calls; call++) {
-    for (let step = 0; step < sizes.length; step++) {
-      const size = sizes[step] as number;
-      const blocks = counts[step] as number;
-      for (let k = 0; k < blocks; k++) {
-        const p = heap.alloc(size);
-        bytes[p] = size;
-        bytes[p + size - 1] = filled;
-        buffer[filled] = p;
-        filled++;
-        if (filled === BUFFER) {
-          release(heap, buffer, filled);
-          filled = 0;
+): (sizes: Int32Array, counts: Int32Array, calls: number) => void {
+  const full = BUFFER;
+
+  function release(filled: number): void {
+    const half = filled >>> 1;
+    for (let i = 0; i < half; i++) heap.free(buffer[i] as number);
+    for (let i = filled - 1; i >= half; i--) heap.free(buffer[i] as number);
+  }
+
+  return (sizes, counts, calls) => {
+    let filled = 0;
+    for (let call = 0; call < calls; call++) {
+      for (let step = 0; step < sizes.length; step++) {
+        const size = sizes[step] as number;
+        const blocks = counts[step] as number;
+        for (let k = 0; k < blocks; k++) {
+          const p = heap.alloc(size);
+          bytes[p] = size;
+          bytes[p + size - 1] = filled;
+          buffer[filled] = p;
+          filled++;
+          if (filled === full) {
+            release(filled);
+            filled = 0;
+          }
         }
       }
     }
-  }
-  release(heap, buffer, filled);
+    release(filled);
+  };
 }
 
 async function thread({ control, calls, handle }: Share): Promise<void> {
   const heap = (await heapClass()).attach(handle);
-  const bytes = heap.u8;
   const steps = sh6Call();
   const sizes = Int32Array.from(steps, ({ size }) => size);
   const counts = Int32Array.from(steps, ({ blocks }) => blocks);
-  const buffer = new Uint32Array(BUFFER);
-  work(heap, bytes, buffer, sizes, counts, 40);
+  const work = makeWork(heap, heap.u8, new Uint32Array(BUFFER));
+  work(sizes, counts, 40);
   parentPort?.postMessage('ready');
   waitForGo(control);
-  work(heap, bytes, buffer, sizes, counts, calls);
+  work(sizes, counts, calls);
   sayDone(control);
 }
 
