@@ -137,11 +137,13 @@ impl HeapEngine {
         if self.magazines(cpu.index()).take_outbox(&mut blocks).is_err() {
             return Err(self.poison(format!("the outbox of slot {} was written over", cpu.0)));
         }
-        // The state decides: what is in no outbox by its word is passed over.
-        blocks.retain(|&p| self.is_place(p) && self.state.take_from_outbox(&self.meta, p));
         let mut bytes = 0;
         let mut runs = Vec::new();
         blocks.retain(|&p| {
+            // The state decides: what is in no outbox by its word is passed over.
+            if !self.is_place(p) || !self.state.take_from_outbox(&self.meta, p) {
+                return false;
+            }
             // The page map's word: the slab's descriptor is looked up once, by those who need it.
             if let Some(size) = self.slot_size(p) {
                 bytes += size;
