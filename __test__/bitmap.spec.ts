@@ -137,6 +137,17 @@ describe('BitmapPageAllocator', () => {
     ]);
   });
 
+  it('names an alignment above what its map spans', () => {
+    using pages = createAllocator({ kind: 'bitmap', size: MiB(1) });
+    expectRefusal('ERR_INVALID_PARAM', /align .*map.*1073741824/, () =>
+      pages.allocPages(1, GiB(1)),
+    );
+    expectRefusal('ERR_INVALID_PARAM', /align .*map.*1073741824/, () => {
+      using far = createAllocator({ kind: 'bitmap', start: GiB(1), size: MiB(1) });
+      far.allocPagesAt(GiB(1), 1, GiB(1));
+    });
+  });
+
   it('refuses sizes above the largest map, and page sizes that are none', () => {
     expectRefusal('ERR_CAPACITY', /268435456 pages/, () =>
       createAllocator({ kind: 'bitmap', size: GiB(1025) }),

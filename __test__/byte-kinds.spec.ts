@@ -67,7 +67,7 @@ describe.each(BYTE_KINDS)('kind %s', (kind) => {
     expectUnchanged(allocator, 'ERR_SIZE_MISMATCH', /100 bytes, got 101/, () =>
       allocator.dealloc(pos, 101),
     );
-    expectUnchanged(allocator, 'ERR_SIZE_MISMATCH', /alignment 32/, () =>
+    expectUnchanged(allocator, 'ERR_SIZE_MISMATCH', /alignment 32, got 16/, () =>
       allocator.dealloc(pos, 100, 16),
     );
     allocator.dealloc(pos, 100, 32);
@@ -118,6 +118,26 @@ describe.each(BYTE_KINDS)('kind %s', (kind) => {
       allocator.allocMany(4096, 255),
     );
     expect(allocator.stats().failures).toBe(enough + 1);
+  });
+
+  it('judges size * count exactly, where the product of two doubles rounds', () => {
+    const allocator = bytesOf(kind);
+    // 2^53 + 1 = 3 * 3002399751580331.
+    expectUnchanged(allocator, 'ERR_INVALID_PARAM', /2\^53, got 3 \* 3002399751580331/, () =>
+      allocator.allocMany(3, 3_002_399_751_580_331),
+    );
+    expectUnchanged(allocator, 'ERR_NO_MEMORY', /9007199254740992 bytes/, () =>
+      allocator.allocMany(2 ** 26, 2 ** 27),
+    );
+  });
+
+  it('says of a block that is not live nothing that an earlier call left behind', () => {
+    const allocator = bytesOf(kind);
+    allocator.usableSize(allocator.alloc(64));
+    expect(allocator.stats().largestFree).toBeGreaterThan(0);
+    expectUnchanged(allocator, 'ERR_NOT_ALLOCATED', /never handed out$/, () =>
+      allocator.realloc(8, 16),
+    );
   });
 
   it('frees a batch whole or not at all', () => {

@@ -248,6 +248,77 @@ describe('a debug heap', () => {
     }
   });
 
+  it('counts every ERR_NO_MEMORY once, and promises only what it can keep', () => {
+    const heap = heapOf();
+    const { largestFree } = heap.stats();
+    heap.free(heap.alloc(largestFree));
+    // The block of before is in quarantine no more: it was made room for.
+    heap.free(heap.alloc(largestFree));
+    expect(heap.stats().failures).toBe(0);
+    const before = heap.stats();
+    for (const [index, run] of [
+      () => heap.alloc(MiB(9)),
+      () => heap.alloc(2 ** 53 - 1),
+      () => heap.alloc(2 ** 53 - 1, 4096),
+      () => heap.allocZeroed(2 ** 53 - 1),
+      () => heap.pool(2 ** 53 - 1).alloc(),
+      () => heap.allocMany(64, KiB(64)),
+      () => heap.allocMany(1, 2 ** 53 - 1),
+      () => heap.allocMany(2 ** 26, 2 ** 27),
+    ].entries()) {
+      const error = errorOf(run);
+      expect(error.code).toBe('ERR_NO_MEMORY');
+      expect(heap.stats()).toEqual({ ...heap.stats(), failures: index + 1, blocks: 0 });
+      heap.free(heap.alloc(error.largestFree as number));
+      expect(heap.stats().allocs).toBe(before.allocs + index + 1);
+    }
+    const batch = errorOf(() => heap.allocMany(1000, 8000));
+    expect(batch).toMatchObject({ code: 'ERR_NO_MEMORY', requested: 8_000_000 });
+    const { allocs, frees, blocks } = heap.stats();
+    expect({ allocs, frees, blocks }).toEqual({
+      allocs: before.allocs + 8,
+      frees: before.frees + 8,
+      blocks: 0,
+    });
+    expect(errorOf(() => heap.alloc(2 ** 53 - 1)).requested).toBe(2 ** 53 - 1);
+  });
+
+  it('leaves no second block behind when realloc finds damage', () => {
+    const heap = heapOf({ quarantineBytes: KiB(4) });
+    const p = heap.alloc(16);
+    poke(heap, p + 16, 1);
+    const { blocks, allocs } = heap.stats();
+    expect(errorOf(() => heap.realloc(p, 100)).code).toBe('ERR_CORRUPTED');
+    expect(heap.stats()).toMatchObject({ blocks, allocs });
+    poke(heap, p + 16, 0xfd);
+    // Damage in the quarantine, found while the old block makes its way there.
+    const freed = heap.alloc(3000);
+    heap.free(freed);
+    poke(heap, freed, 1);
+    const large = heap.alloc(2000);
+    const then = heap.stats();
+    expect(errorOf(() => heap.realloc(large, 100)).code).toBe('ERR_CORRUPTED');
+    expect(heap.stats()).toMatchObject({ blocks: then.blocks, allocs: then.allocs });
+    expect(heap.isLive(large)).toBe(true);
+  });
+
+  it('frees a batch whole or not at all, also when the quarantine holds damage', () => {
+    const heap = heapOf({ quarantineBytes: KiB(4) });
+    const freed = heap.alloc(2500);
+    const ps = heap.allocMany(600, 3);
+    heap.free(freed);
+    poke(heap, freed, 1);
+    expect(errorOf(() => heap.freeMany(ps)).code).toBe('ERR_CORRUPTED');
+    expect([...ps].map((p) => heap.isLive(p))).toEqual([true, true, true]);
+  });
+
+  it('tells pools of large blocks apart', () => {
+    const heap = heapOf();
+    const p = heap.alloc(KiB(128));
+    expect(errorOf(() => heap.pool(KiB(64)).free(p)).code).toBe('ERR_SIZE_MISMATCH');
+    heap.pool(KiB(128)).free(p);
+  });
+
   it('is asked for: leaks() of another heap is unsupported', () => {
     const heap = new Heap({ size: MiB(1) });
     expect(errorOf(() => heap.leaks()).code).toBe('ERR_UNSUPPORTED');

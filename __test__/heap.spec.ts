@@ -447,6 +447,57 @@ describe('Heap', () => {
     }
   });
 
+  it('judges a block given to a pool of large or aligned blocks without taking one', () => {
+    const heap = heapOf();
+    const aligned = heap.alloc(64, 64);
+    const large = heap.alloc(KiB(64));
+    const [byAlignment, bySize] = [heap.pool(64, 64), heap.pool(KiB(64))];
+    const before = heap.stats();
+    for (const pool of [byAlignment, bySize]) {
+      for (const wrong of [null, '1', -1, 0.5, 16, large + 16]) {
+        expect(codeOf(() => pool.free(wrong as number))).toMatch(/^ERR_(INVALID|NOT_ALLOCATED)/);
+      }
+    }
+    expect(codeOf(() => byAlignment.free(large))).toBe('ERR_SIZE_MISMATCH');
+    expect(codeOf(() => bySize.free(aligned))).toBe('ERR_SIZE_MISMATCH');
+    expect(heap.stats()).toMatchObject({ allocs: before.allocs, frees: before.frees });
+    // Also while there is no memory for another block.
+    heap.alloc(heap.stats().largestFree);
+    while (codeOf(() => heap.alloc(16)) !== 'ERR_NO_MEMORY');
+    bySize.free(large);
+    byAlignment.free(aligned);
+  });
+
+  it('takes back what a pool of aligned blocks got from elsewhere when memory was short', () => {
+    const heap = heapOf({ size: MiB(1) });
+    const pool = heap.pool(64, 64);
+    const ps = [pool.alloc()];
+    const larger = heap.alloc(128);
+    while (codeOf(() => heap.alloc(4096)) !== 'ERR_NO_MEMORY');
+    // The rest of its slab, and then slots of the larger class.
+    while (codeOf(() => ps.push(pool.alloc())) !== 'ERR_NO_MEMORY');
+    expect(heap.usableSize(ps.at(-1) as number)).toBe(128);
+    expect(codeOf(() => pool.free(larger))).toBe('ERR_SIZE_MISMATCH');
+    for (const p of ps) pool.free(p);
+    expect(ps.some((p) => heap.isLive(p))).toBe(false);
+  });
+
+  it('answers ERR_NO_MEMORY to every batch that is too large, up to 2^53 bytes', () => {
+    const heap = heapOf({ size: GiB(64) });
+    for (const [size, count] of [
+      [1, 2 ** 32],
+      [16, 2 ** 32],
+      [1, 2 ** 53 - 1],
+      [2 ** 26, 2 ** 27],
+      [2 ** 53 - 1, 1],
+    ] as const) {
+      const { failures } = heap.stats();
+      expect(codeOf(() => heap.allocMany(size, count))).toBe('ERR_NO_MEMORY');
+      expect(heap.stats()).toMatchObject({ failures: failures + 1, blocks: 0 });
+    }
+    expect(codeOf(() => heap.allocMany(3, 3_002_399_751_580_331))).toBe('ERR_INVALID_PARAM');
+  });
+
   it('works through a subclass that overrides alloc', () => {
     class Counting extends Heap {
       count = 0;

@@ -81,6 +81,11 @@ describe('BitmapIdAllocator', () => {
     ]);
   });
 
+  it('names an alignment above what its map spans', () => {
+    using ids = createAllocator({ kind: 'id', size: 64 });
+    expectRefusal('ERR_INVALID_PARAM', /align .*map.*1048576/, () => ids.allocId(1, 2 ** 20));
+  });
+
   it('holds up to 2^28 ids', () => {
     using ids = createAllocator({ kind: 'id', size: 2 ** 28 });
     ids.allocFixedId(2 ** 28 - 1);

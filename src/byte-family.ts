@@ -18,6 +18,7 @@ import type { Call, NativeMemory } from './native.ts';
 import {
   RANGE_UNIT,
   alignment,
+  arrayOf,
   copyOptions,
   isBooleanOrLeftOut,
   isNumber,
@@ -25,6 +26,7 @@ import {
   natural,
   positionsOf,
   positive,
+  totalOf,
 } from './options.ts';
 
 /** The alignment of a block when none is asked for. */
@@ -167,7 +169,7 @@ export abstract class ByteFamily extends Family implements ByteAllocator {
     ctl[2] = bytes;
     ctl[3] = boundary;
     native.raw.byteDealloc();
-    if (ctl[0] !== 0) throw this.#refused({ pos: at, given: size });
+    if (ctl[0] !== 0) throw this.#refused({ pos: at, given: size, align });
   }
 
   /**
@@ -212,13 +214,7 @@ export abstract class ByteFamily extends Family implements ByteAllocator {
     const bytes = positive(size, 'size');
     const blocks = positive(count, 'count');
     const boundary = align === undefined ? ALIGN_DEFAULT : alignment(align);
-    const requested = bytes * blocks;
-    if (requested > 2 ** 53) {
-      throw failure(
-        'ERR_INVALID_PARAM',
-        `size * count must be at most 2^53, got ${bytes} * ${blocks}`,
-      );
-    }
+    const requested = totalOf(bytes, blocks);
     const core = this.#core;
     core.assertOpen();
     const { binding, ctl, raw } = core.native;
@@ -352,14 +348,5 @@ export abstract class ByteFamily extends Family implements ByteAllocator {
 
   #refused(call: Partial<Call>): ReturnType<FamilyCore['refused']> {
     return this.#core.refused({ closed: this.#closedBy?.(), ...call });
-  }
-}
-
-/** An array for so many positions; `undefined` where the runtime has none that long. */
-function arrayOf(length: number): Float64Array | undefined {
-  try {
-    return new Float64Array(length);
-  } catch {
-    return undefined;
   }
 }

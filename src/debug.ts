@@ -31,7 +31,7 @@ import type { Block, HeapCore } from './heap-core.ts';
 import type { HeapEngine, HeapStats, Leak } from './heap-engine.ts';
 import type { HeapDebugOptions } from './heap-options.ts';
 import type { HeapPath, PoolPath } from './magazine.ts';
-import { isNumber, natural } from './options.ts';
+import { arrayOf, isNumber, natural } from './options.ts';
 
 /** Bytes of a header: four words, then size and front as doubles. */
 const HEADER = 32;
@@ -92,6 +92,10 @@ export class DebugEngine implements HeapEngine {
   /** Freed blocks in order, oldest first. */
   readonly #quarantine: Found[] = [];
   #quarantined = 0;
+  /** Failures of the engine on this thread after which the quarantine made room. */
+  #unseen = 0;
+  /** Blocks of batches of this thread that were given back, since not all of them could be had. */
+  #undone = 0;
   /** Threads begin apart, so that a block is not taken for the one that was there before. */
   #serial = Math.trunc(Math.random() * 2 ** 31);
   readonly path: HeapPath;
@@ -124,8 +128,9 @@ export class DebugEngine implements HeapEngine {
 
   #alloc(size: number, align: number): number {
     this.assertOpen();
-    const front = Math.ceil((HEADER + this.#options.redZone) / align) * align;
-    const base = this.#reserve(front + size + this.#options.redZone, align, size);
+    const front = this.#frontOf(align);
+    const overhead = front + this.#options.redZone;
+    const base = this.#reserve(size + overhead, align, size, overhead);
     const { usable } = this.#core.lookup(base);
     const p = base + front;
     const bytes = this.#buffers.view(base, usable);
@@ -148,21 +153,30 @@ export class DebugEngine implements HeapEngine {
     return p;
   }
 
+  /** Bytes before a block: its header and its red zone, a multiple of the alignment. */
+  #frontOf(align: number): number {
+    return Math.ceil((HEADER + this.#options.redZone) / align) * align;
+  }
+
   /** A block of the engine; where there is none, the quarantine makes room. */
-  #reserve(bytes: number, align: number, requested: number): number {
+  #reserve(bytes: number, align: number, requested: number, overhead: number): number {
+    // What is more than the heap has is asked for as just that: it may be no size at all.
+    const asked = Math.min(bytes, this.#core.size);
     const whole = this.#buffers.whole();
     const words = (whole?.byteLength ?? BIG) < BIG ? new Int32Array(whole!) : undefined;
     for (;;) {
       try {
-        const base = this.#core.path.alloc(bytes, align > 16 ? align : undefined);
+        const base = this.#core.path.alloc(asked, align > 16 ? align : undefined);
         // At once: a thread may be terminated at the next call, and leave whatever stood here before.
         if (words !== undefined) words[base / 4] = 0;
         return base;
       } catch (error) {
         const { code, largestFree } = error as AllocError;
         if (code !== 'ERR_NO_MEMORY') throw error;
+        // Counted by the engine, and not thrown: there is something to evict, or what is evicted is damaged.
+        this.#unseen += 1;
         if (!this.#evict()) {
-          const overhead = bytes - requested;
+          this.#unseen -= 1;
           const rest = Math.max(0, (largestFree ?? 0) - overhead);
           throw failure(
             code,
@@ -182,13 +196,7 @@ export class DebugEngine implements HeapEngine {
     if (found === undefined || found.p !== block) throw this.#deadOrForeign(block);
     if (found.state !== LIVE) throw this.#doubleFree(block);
     this.#inspectZones(found);
-    // Room first: whatever is found there is reported before this block has changed.
-    while (
-      this.#quarantined + found.usable > this.#options.quarantineBytes &&
-      this.#quarantine.length > 0
-    ) {
-      this.#evict();
-    }
+    this.#makeRoom(found.usable);
     if (Atomics.compareExchange(found.words, 1, LIVE, PASSING) !== LIVE)
       throw this.#doubleFree(block);
     this.#buffers.view(block, found.size).fill(DEAD);
@@ -202,6 +210,16 @@ export class DebugEngine implements HeapEngine {
     } else {
       this.#quarantine.push(found);
       this.#quarantined += found.usable;
+    }
+  }
+
+  /** Room in the quarantine first: whatever is found there is reported before a block has changed. */
+  #makeRoom(usable: number): void {
+    while (
+      this.#quarantined + usable > this.#options.quarantineBytes &&
+      this.#quarantine.length > 0
+    ) {
+      this.#evict();
     }
   }
 
@@ -370,6 +388,10 @@ export class DebugEngine implements HeapEngine {
   realloc(p: number, newSize: number): number {
     const { start, usable } = this.lookup(p);
     if (start !== p) throw notLive(p);
+    // What would stop the free is found before there is a second block.
+    const found = this.#find(p) as Found;
+    this.#inspectZones(found);
+    this.#makeRoom(found.usable);
     const moved = this.#alloc(newSize, 16);
     const kept = Math.min(usable, newSize);
     this.#buffers.view(moved, kept).set(this.#buffers.view(p, kept));
@@ -378,20 +400,22 @@ export class DebugEngine implements HeapEngine {
   }
 
   allocMany(size: number, count: number): Float64Array {
-    const { largestFree, size: total } = this.#core.stats(this.#name);
-    if (size * count > total) {
-      throw failure('ERR_NO_MEMORY', `${size * count} bytes are more than the heap has`, {
-        requested: size * count,
-        largestFree,
-      });
+    const overhead = this.#frontOf(16) + this.#options.redZone;
+    const out = (size + overhead) * count > this.#core.size ? undefined : arrayOf(count);
+    if (out === undefined) {
+      this.#reserve(this.#core.size, 16, size * count, overhead);
+      throw failure('ERR_INTERNAL', 'a heap had all of its size free');
     }
-    const out = new Float64Array(count);
     for (let i = 0; i < count; i += 1) {
       try {
         out[i] = this.#alloc(size, 16);
       } catch (error) {
+        this.#undone += i;
         while (i > 0) this.#free(out[(i -= 1)] as number);
-        throw error;
+        const { code, message, largestFree } = error as AllocError;
+        if (code !== 'ERR_NO_MEMORY') throw error;
+        const details = { requested: size * count, largestFree: largestFree as number };
+        throw failure(code, `no room for ${count} blocks: ${message}`, details);
       }
     }
     return out;
@@ -399,13 +423,16 @@ export class DebugEngine implements HeapEngine {
 
   freeMany(positions: Float64Array): void {
     const seen = new Set<number>();
+    let usable = 0;
     for (const p of positions) {
       const found = this.#find(p);
       if (found === undefined || found.p !== p) throw this.#deadOrForeign(p);
       if (found.state !== LIVE || seen.has(p)) throw this.#doubleFree(p);
       this.#inspectZones(found);
       seen.add(p);
+      usable += found.usable;
     }
+    this.#makeRoom(usable);
     for (const p of positions) this.#free(p);
   }
 
@@ -413,9 +440,10 @@ export class DebugEngine implements HeapEngine {
     return {
       alloc: () => this.#alloc(size, align),
       free: (p) => {
-        const expected = this.#core.classOf(size);
         const usable = this.usableSize(p);
-        if (this.#core.classOf(usable) !== expected) throw mismatch(p, usable, size);
+        if (this.#core.usableOf(usable, align) !== this.#core.usableOf(size, align)) {
+          throw mismatch(p, usable, size);
+        }
         this.#free(p);
       },
     };
@@ -430,8 +458,11 @@ export class DebugEngine implements HeapEngine {
       used += size;
     });
     // What waits in quarantine is neither live nor free to others.
-    const frees = below.allocs - blocks;
-    return { ...below, blocks, used, frees };
+    const allocs = below.allocs - this.#undone;
+    const frees = allocs - blocks;
+    const failures = below.failures - this.#unseen;
+    const largestFree = Math.max(0, below.largestFree - this.#frontOf(16) - this.#options.redZone);
+    return { ...below, blocks, used, allocs, frees, failures, largestFree };
   }
 
   check(): number {

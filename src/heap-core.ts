@@ -46,7 +46,7 @@ import type {
 } from './magazine.ts';
 import { native, refusal } from './native.ts';
 import type { Call, Native, NativeHeap } from './native.ts';
-import { alignment, isNumber, isNumberOrLeftOut, natural, positive } from './options.ts';
+import { alignment, arrayOf, isNumber, isNumberOrLeftOut, natural, positive } from './options.ts';
 
 /** The largest alignment that a heap offers: 2 MiB. */
 export const HEAP_ALIGN_MAX: number = 2 ** 21;
@@ -155,6 +155,11 @@ export class HeapCore implements HeapEngine, SlowPath {
   /** Whether this thread still has the heap, and nobody destroyed it. */
   get open(): boolean {
     return this.#open && this.#m[0] === this.#alive;
+  }
+
+  /** Bytes of the heap. */
+  get size(): number {
+    return this.#owner.size;
   }
 
   /** Whether the hot path is the shared one. */
@@ -360,11 +365,11 @@ export class HeapCore implements HeapEngine, SlowPath {
     this.syncPools();
     const { ctl, binding } = this.#native;
     // An array that no heap could fill is not even made.
-    const out = count > this.#owner.size / GRANULE ? undefined : positions(count);
+    const out = Math.max(size, GRANULE) * count > this.size ? undefined : arrayOf(count);
     if (out === undefined) {
       ctl[0] = this.#h;
       // However small the blocks are, a heap never has its own size free: its first page is withheld.
-      ctl[1] = Math.max(size * count, this.#owner.size);
+      ctl[1] = this.size;
       ctl[2] = GRANULE;
       this.#native.raw.heapAlloc();
       throw this.#refuse(call);
@@ -478,7 +483,7 @@ export class HeapCore implements HeapEngine, SlowPath {
   /** {@inheritDoc HeapEngine.pool} */
   pool(size: number, align: number): PoolPath {
     if (size <= AREA.smallMax && align <= GRANULE) return this.poolPath(this.classOf(size));
-    const expected = this.#usableOf(size, align);
+    const expected = this.usableOf(size, align);
     const alloc = (): number => {
       const p = this.alloc(size, align);
       const { usable } = this.lookup(p);
@@ -500,7 +505,7 @@ export class HeapCore implements HeapEngine, SlowPath {
   }
 
   /** What a block may be used for that was asked for by size and alignment, unless memory is short. */
-  #usableOf(size: number, align: number): number {
+  usableOf(size: number, align: number): number {
     const fits = (bytes: number): boolean => bytes >= size && bytes % align === 0;
     const slot = align > PAGE ? undefined : this.#sizes.find(fits);
     return slot ?? Math.ceil(size / PAGE) * PAGE;
@@ -630,15 +635,6 @@ export class HeapCore implements HeapEngine, SlowPath {
       }
     }
     return error;
-  }
-}
-
-/** Room for `count` positions; `undefined` where the runtime has none. */
-function positions(count: number): Float64Array | undefined {
-  try {
-    return new Float64Array(count);
-  } catch {
-    return undefined;
   }
 }
 

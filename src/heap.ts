@@ -34,6 +34,7 @@ import {
   natural,
   positive,
   positionsOf,
+  totalOf,
 } from './options.ts';
 import { HeapPool, link } from './pool.ts';
 import type { Pool } from './pool.ts';
@@ -374,12 +375,7 @@ export class Heap implements Disposable {
     isNumber(count, 'count');
     positive(size, 'size');
     positive(count, 'count');
-    if (size * count > 2 ** 53) {
-      throw failure(
-        'ERR_INVALID_PARAM',
-        `size * count must be at most 2^53, got ${size} * ${count}`,
-      );
-    }
+    totalOf(size, count);
     this.#assertOpen();
     return this.#inside.engine.allocMany(size, count);
   }

@@ -51,7 +51,7 @@ export class BitmapIdAllocator extends Family implements BaseAllocator {
     ctl[1] = ids;
     ctl[2] = boundary;
     seam.raw.idAlloc();
-    if (ctl[0] !== 0) throw this.#core.refused({ requested: ids });
+    if (ctl[0] !== 0) throw this.#core.refused({ requested: ids, align: boundary });
     return ctl[1] as number;
   }
 

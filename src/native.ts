@@ -321,9 +321,11 @@ export interface Call {
   readonly requested?: number | undefined;
   /** What the caller said of the block, in `unit`. */
   readonly given?: number | undefined;
+  /** The alignment that the caller asked for, or said of the block. */
+  readonly align?: number | undefined;
   /** Begins the message about memory, instead of the largest free block being too small. */
   readonly taken?: string | undefined;
-  /** More that a message about memory should say. */
+  /** More that a message about memory, or about a range, should say. */
   readonly hint?: string | undefined;
   /** Why it is closed, where the allocator as a whole is not. */
   readonly closed?: string | undefined;
@@ -343,14 +345,11 @@ export function refusal({ ctl, binding }: Native, call: Call): AllocError {
     case 'ERR_NO_MEMORY':
       return noMemory(call, first, second, third);
     case 'ERR_NOT_ALLOCATED':
-      return failure(
-        code,
-        `${block}${at} is not live: it was freed before, or never handed out${call.hint ?? ''}`,
-      );
+      return failure(code, `${block}${at} is not live: it was freed before, or never handed out`);
     case 'ERR_SIZE_MISMATCH':
       return call.given !== undefined && call.given !== first
         ? failure(code, `${block}${at} has ${first} ${unit}, got ${call.given}`)
-        : failure(code, `${block}${at} has alignment ${second}, another was given`);
+        : failure(code, `${block}${at} has alignment ${second}, got ${call.align}`);
     case 'ERR_MEMORY_OVERLAP':
       return failure(
         code,
@@ -366,7 +365,10 @@ export function refusal({ ctl, binding }: Native, call: Call): AllocError {
     case 'ERR_INTERNAL':
       return failure(code, `the allocator is out of order: ${binding.lastInternalError()}`);
     default:
-      return failure(code, `${block}${at} was refused${call.hint ?? ''}`);
+      // All else is judged before a call: only a map knows which alignment it is too small for.
+      return call.align === undefined
+        ? failure(code, `${block}${at} was refused${call.hint ?? ''}`)
+        : failure(code, `align must be at most what the map spans, got ${call.align}`);
   }
 }
 

@@ -81,6 +81,26 @@ export function alignment(value: number, name = 'align', min = 1): number {
   throw failure('ERR_INVALID_PARAM', `${name} must be a power of two${range}, got ${value}`);
 }
 
+/** The bytes of `count` blocks of `size`, at most 2^53; both are safe integers from 1. */
+export function totalOf(size: number, count: number): number {
+  const total = size * count;
+  // The product rounds: 2^53 + 1 is the same double as 2^53.
+  const exact = total === 2 ** 53 ? BigInt(size) * BigInt(count) : total;
+  if (exact > 2 ** 53) {
+    throw failure('ERR_INVALID_PARAM', `size * count must be at most 2^53, got ${size} * ${count}`);
+  }
+  return total;
+}
+
+/** An array for so many positions; `undefined` where the runtime has none that long. */
+export function arrayOf(length: number): Float64Array | undefined {
+  try {
+    return new Float64Array(length);
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * Checks the values of one range for `init` and `addMemory`: `start` and `size` multiples of their
  * units, nothing above 2^53, and not at address 0 (where `startMin` is 1).

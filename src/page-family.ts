@@ -71,7 +71,7 @@ export abstract class PageFamily extends Family implements PageAllocator {
     ctl[1] = pages;
     ctl[2] = boundary;
     native.raw.pageAlloc();
-    if (ctl[0] !== 0) throw this.#core.refused({ requested: pages });
+    if (ctl[0] !== 0) throw this.#core.refused({ requested: pages, align: boundary });
     return ctl[1] as number;
   }
 
@@ -112,7 +112,7 @@ export abstract class PageFamily extends Family implements PageAllocator {
     raw.pageAllocAt();
     if (ctl[0] !== 0) {
       const taken = `${pages} page(s) at ${hex(at)} are not all free; of free runs`;
-      throw core.refused({ pos: at, requested: pages, taken });
+      throw core.refused({ pos: at, requested: pages, align: boundary, taken });
     }
     return ctl[1] as number;
   }
