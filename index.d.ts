@@ -1275,10 +1275,13 @@ export declare interface ReplaySample {
 
 /** What a report is made of. */
 export declare interface ReportParts {
-  /** From `replay`; grouped by their `trace`. */
-  reports?: readonly ReplayReport[];
+  /** From `replay`; grouped by their `trace`. What an older version wrote may lack newer fields. */
+  reports?: readonly (Pick<ReplayReport, 'kind' | 'events'> &
+    Partial<Omit<ReplayReport, 'samples'>> & {
+      readonly samples: readonly Partial<ReplaySample>[];
+    })[];
   /** From `snapshot`. */
-  snapshots?: readonly Snapshot[];
+  snapshots?: readonly Pick<Snapshot, 'schema'>[];
   title?: string;
 }
 
@@ -1546,7 +1549,7 @@ export declare class TlsfByteAllocator extends ByteFamily implements ByteAllocat
  * Node 0, zone    DMA32      1      0      1      1      0      1      1      0      1      1      3
  * ```
  */
-export declare function toBuddyinfo(snapshot: Snapshot): string;
+export declare function toBuddyinfo(snapshot: Pick<Snapshot, 'schema'>): string;
 
 /**
  * The size classes of a snapshot as `/proc/slabinfo`, version 2.1: a cache for each class, over all CPUs.
@@ -1557,7 +1560,7 @@ export declare function toBuddyinfo(snapshot: Snapshot): string;
  * @remarks For a Heap, whose slabs of a class differ in size, `<num_objs>` counts live and cached blocks,
  * and `<objperslab>` is their mean.
  */
-export declare function toSlabinfo(snapshot: Snapshot): string;
+export declare function toSlabinfo(snapshot: Pick<Snapshot, 'schema'>): string;
 
 /** A checked allocation trace. Iterating it yields its events from the first on, every time. */
 export declare interface Trace extends Iterable<TraceEvent> {

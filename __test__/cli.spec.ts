@@ -141,6 +141,7 @@ describe('heapwright', () => {
     [['top'], 1, /no process publishes heaps/u],
     [['info', 'more'], 2, /takes no operand/u],
     [['completion', 'fish'], 2, /bash or zsh, got 'fish'/u],
+    [['completion', 'bash', 'more'], 2, /bash or zsh, got 'bash more'/u],
   ])('answers %j with exit code %i and one line', (args, code, reason) => {
     const { status, stdout, stderr } = run(args);
     expect(stderr).toMatch(reason);

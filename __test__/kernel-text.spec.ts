@@ -91,6 +91,31 @@ describe('toSlabinfo', () => {
     expect(toSlabinfo(snapshot(both))).toContain('kmalloc-64             1     64');
   });
 
+  it('names the path of what is wrong in a snapshot that was damaged', () => {
+    const damaged = (parts: object): never =>
+      ({ schema: 'heapwright/snapshot/1', kind: 'two-level', ...parts }) as never;
+    for (const [path, parts] of [
+      ['snapshot.sections', { sections: 1 }],
+      ['snapshot.sections[0]', { sections: [null] }],
+      ['snapshot.sections[0].freeRuns', { sections: [{ physStart: 0, size: 4096 }] }],
+    ] as const) {
+      const error = expectRefusal('ERR_INVALID_PARAM', /must be/u, () =>
+        toBuddyinfo(damaged(parts)),
+      );
+      expect(error.message).toContain(`${path} must be`);
+    }
+    for (const [path, parts] of [
+      ['snapshot.cpus[0].classes', { cpus: [{}] }],
+      ['snapshot.slabClasses[0].objectSize', { slabClasses: [{ objectSize: 0 }] }],
+      ['snapshot.heapClasses[0]', { heapClasses: [null] }],
+    ] as const) {
+      const error = expectRefusal('ERR_INVALID_PARAM', /must be/u, () =>
+        toSlabinfo(damaged(parts)),
+      );
+      expect(error.message).toContain(`${path} must be`);
+    }
+  });
+
   it('refuses what has no slabs', () => {
     using pages = createAllocator({ kind: 'buddy-pages', size: MiB(1) });
     expectRefusal('ERR_INVALID_PARAM', /buddy-pages/u, () => toSlabinfo(snapshot(pages)));

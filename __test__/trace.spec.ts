@@ -282,6 +282,7 @@ describe('writeTrace', () => {
       { op: 'alloc', id: 0, size: 1, align: 8, zeroed: true },
       'ERR_INVALID_PARAM',
     ],
+    ['zeroed: 1', { op: 'alloc', id: 0, size: 1, zeroed: 1 }, 'ERR_INVALID_ARG_TYPE'],
     ['an alignment of 12', { op: 'alloc', id: 0, size: 1, align: 12 }, 'ERR_INVALID_PARAM'],
   ])('refuses %s', (_, event, code) => {
     expect(errorOf(() => writeTrace([event as TraceEvent])).code).toBe(code);

@@ -27,7 +27,7 @@ Prints a script that completes commands, options, kinds and file names.`,
       const [shell, ...more] = operands;
       if (more.length > 0 || !SHELLS.includes(shell as (typeof SHELLS)[number])) {
         throw usageError(
-          `completion takes bash or zsh${shell === undefined ? '' : `, got '${shell}'`}`,
+          `completion takes bash or zsh${shell === undefined ? '' : `, got '${operands.join(' ')}'`}`,
         );
       }
       const script = shell === 'bash' ? bash(commands()) : zsh(commands());

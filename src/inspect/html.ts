@@ -19,7 +19,7 @@ import { deflateRawSync } from 'node:zlib';
 
 import { invalidType } from '../errors.ts';
 import { copyOptions } from '../options.ts';
-import type { ReplayReport } from '../trace/replay.ts';
+import type { ReplayReport, ReplaySample } from '../trace/replay.ts';
 import { REPORT_CSS, REPORT_JS, UPLOT_CSS, UPLOT_JS, UPLOT_NOTICE } from './page-assets.ts';
 import { REPORT_COLUMNS, REPORT_LEGEND, reportCells } from './report-table.ts';
 import { REPORT_SHAPE, SNAPSHOT_SHAPE } from './shape.ts';
@@ -29,10 +29,13 @@ import { byTrace, verdict } from './verdict.ts';
 
 /** What a report is made of. */
 export interface ReportParts {
-  /** From `replay`; grouped by their `trace`. */
-  reports?: readonly ReplayReport[];
+  /** From `replay`; grouped by their `trace`. What an older version wrote may lack newer fields. */
+  reports?: readonly (Pick<ReplayReport, 'kind' | 'events'> &
+    Partial<Omit<ReplayReport, 'samples'>> & {
+      readonly samples: readonly Partial<ReplaySample>[];
+    })[];
   /** From `snapshot`. */
-  snapshots?: readonly Snapshot[];
+  snapshots?: readonly Pick<Snapshot, 'schema'>[];
   title?: string;
 }
 

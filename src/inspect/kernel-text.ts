@@ -12,7 +12,7 @@
  * Not here: where the figures come from (`snapshot.ts`), the pagetypeinfo form (`pagetypeinfo.ts`).
  */
 import { failure, invalidType } from '../errors.ts';
-import { SNAPSHOT_SCHEMA } from './snapshot.ts';
+import { KERNEL_TEXT_SHAPE } from './shape.ts';
 import type { Snapshot, SnapshotSection, SnapshotSlabClass } from './snapshot.ts';
 
 /** Orders that the kernel shows: 0 to 10; more where a section has larger runs. */
@@ -26,9 +26,7 @@ function assertSnapshot(value: unknown): asserts value is Snapshot {
   if (typeof value !== 'object' || value === null) {
     throw invalidType('snapshot', 'a snapshot', value);
   }
-  if ((value as Partial<Snapshot>).schema !== SNAPSHOT_SCHEMA) {
-    throw failure('ERR_INVALID_PARAM', `snapshot must have the schema ${SNAPSHOT_SCHEMA}`);
-  }
+  KERNEL_TEXT_SHAPE(value, 'snapshot');
 }
 
 /**
@@ -42,7 +40,7 @@ function assertSnapshot(value: unknown): asserts value is Snapshot {
  * Node 0, zone    DMA32      1      0      1      1      0      1      1      0      1      1      3
  * ```
  */
-export function toBuddyinfo(snapshot: Snapshot): string {
+export function toBuddyinfo(snapshot: Pick<Snapshot, 'schema'>): string {
   assertSnapshot(snapshot);
   const { sections, kind } = snapshot;
   if (sections === undefined || sections.length === 0) {
@@ -82,7 +80,7 @@ interface Cache {
  * @remarks For a Heap, whose slabs of a class differ in size, `<num_objs>` counts live and cached blocks,
  * and `<objperslab>` is their mean.
  */
-export function toSlabinfo(snapshot: Snapshot): string {
+export function toSlabinfo(snapshot: Pick<Snapshot, 'schema'>): string {
   assertSnapshot(snapshot);
   const caches = cachesOf(snapshot);
   if (caches === undefined) {

@@ -112,6 +112,8 @@ const NAME = textUpTo(1000);
 /** More orders than 2^53 pages have. */
 const ORDERS_MAX = 54;
 
+const FREE_RUNS = listOf(anyNumber, ORDERS_MAX);
+
 /** A replay report, as far as the page shows it. */
 export const REPORT_SHAPE: Shape = objectOf({
   kind: NAME,
@@ -168,9 +170,37 @@ export const SNAPSHOT_SHAPE: Shape = objectOf({
       start: anyNumber,
       freePages: anyNumber,
       totalPages: anyNumber,
-      freeRuns: listOf(anyNumber, ORDERS_MAX),
+      freeRuns: FREE_RUNS,
     }),
     10_000,
   ),
   'blocks?': objectOf({ pos: listOf(anyNumber, 2 ** 27), size: listOf(anyNumber, 2 ** 27) }),
+});
+
+const SLAB_CLASSES = listOf(
+  objectOf({
+    objectSize: numberFrom(1),
+    slabs: anyNumber,
+    objects: anyNumber,
+    active: anyNumber,
+    empty: anyNumber,
+  }),
+  1000,
+);
+
+/** A snapshot, as far as the texts of the kernel show it. */
+export const KERNEL_TEXT_SHAPE: Shape = objectOf({
+  schema: exactly('heapwright/snapshot/1'),
+  kind: NAME,
+  'pageSize?': numberFrom(1),
+  'sections?': listOf(
+    objectOf({ physStart: anyNumber, size: anyNumber, freeRuns: FREE_RUNS }),
+    10_000,
+  ),
+  'cpus?': listOf(objectOf({ classes: SLAB_CLASSES }), 1000),
+  'slabClasses?': SLAB_CLASSES,
+  'heapClasses?': listOf(
+    objectOf({ size: numberFrom(1), blocks: anyNumber, slabs: anyNumber, cached: anyNumber }),
+    1000,
+  ),
 });

@@ -488,7 +488,12 @@ function encodeEvent(
     checkNumber(align, 'align', index);
     const fault = alignFault(align);
     if (fault !== '') return fault;
-    if (zeroed === true) return 'HWT1 has no event that is both aligned and zeroed';
+  }
+  if (zeroed !== undefined && typeof zeroed !== 'boolean') {
+    throw invalidType(`events[${index}].zeroed`, 'a boolean', zeroed);
+  }
+  if (align !== undefined && zeroed === true) {
+    return 'HWT1 has no event that is both aligned and zeroed';
   }
   const fault = lifetimes.birth(id, size);
   if (fault !== '') return fault;
