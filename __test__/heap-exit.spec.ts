@@ -3,6 +3,7 @@
  *
  * A child must end by itself with code 0: a signal, an abort or a hang is a failure.
  */
+import { existsSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { atMost, runModule } from './support/child.ts';
 
@@ -105,6 +106,28 @@ describe('a heap at the end', () => {
       });
     }
   }, 180_000);
+
+  it.runIf(existsSync('/usr/bin/prlimit'))(
+    'lists its blocks, or says that there is no memory for the list',
+    async () => {
+      // As much address space as is taken, and some: for no list, half of one, the list but not its array.
+      for (const room of [4, 24, 60].map((MiB) => MiB * 2 ** 20)) {
+        const source = `
+          const { Heap, MiB } = api; const { execFileSync } = await import('node:child_process');
+          const { readFileSync } = await import('node:fs');
+          const heap = new Heap({ size: MiB(512) }); const pool = heap.pool(16);
+          for (let i = 0; i < 2e6; i += 1) pool.alloc();
+          const taken = Number(/VmSize:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]) * 1024;
+          execFileSync('/usr/bin/prlimit', ['--pid', String(process.pid), '--as=' + (taken + ${room})]);
+          let blocks = 0;
+          try { heap.walk(() => (blocks += 1)); } catch (e) { if (e.code !== 'ERR_NO_MEMORY') throw e; blocks = 2e6; }
+          if (blocks !== 2e6 || heap.check() !== 2e6) throw new Error(String(blocks));`;
+        const ending = await runModule(source, { timeoutMs: 60_000 });
+        expect(ending).toMatchObject({ code: 0, signal: null, stderr: '' });
+      }
+    },
+    180_000,
+  );
 
   it('is not joined by a handle without the memory that JavaScript made', async () => {
     const join = `const { workerData, parentPort } = require('node:worker_threads');

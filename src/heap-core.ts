@@ -520,6 +520,7 @@ export class HeapCore implements HeapEngine, SlowPath {
     this.#call1(this.#native.raw.heapStats, { block: 'range', unit: 'bytes' });
     const figure = [...this.#native.ctl.subarray(0, 14)] as number[];
     const rows = this.#native.binding.heapClassStats(this.#h);
+    if (rows === null) throw this.#refuse({ block: 'range', unit: 'bytes' });
     const classes = [];
     for (let i = 0; i < rows.length; i += 4) {
       const [size, blocks, slabs, cached] = rows.subarray(i, i + 4) as unknown as number[];
@@ -565,7 +566,15 @@ export class HeapCore implements HeapEngine, SlowPath {
   live(): Float64Array {
     this.assertOpen();
     this.syncPools();
-    return this.#native.binding.heapLive(this.#h);
+    const pairs = this.#native.binding.heapLive(this.#h);
+    if (pairs === null) {
+      throw this.#refuse({
+        block: 'range',
+        unit: 'bytes',
+        taken: 'no memory for a list of all blocks; free in the heap',
+      });
+    }
+    return pairs;
   }
 
   /** {@inheritDoc HeapEngine.walk} */

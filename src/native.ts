@@ -194,9 +194,9 @@ export interface Binding extends RawCallbacks, HeapCallbacks {
   /** `[h]`: all or nothing; on an error `ctl[1]` is the position it is about. */
   heapFreeMany(positions: Float64Array): void;
   /** `(p, usable)` pairs, ascending. */
-  heapLive(handle: number): Float64Array;
+  heapLive(handle: number): Float64Array | null;
   /** Rows of class size, live blocks, slabs, cached blocks. */
-  heapClassStats(handle: number): Float64Array;
+  heapClassStats(handle: number): Float64Array | null;
 }
 
 /** The binding of this environment, ready for use. */

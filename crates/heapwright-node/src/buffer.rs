@@ -39,6 +39,9 @@ pub(crate) const WINDOW_BYTES_MAX: usize = 1 << 32;
 /// TypeScript asks for more than a window only where `buffer.constants.MAX_LENGTH` allows it.
 pub(crate) const BUFFER_BYTES_MAX: usize = 1 << 36;
 
+/// The errno of memory that cannot be had.
+const ENOMEM: i32 = 12;
+
 /// Constants of the seam that TypeScript needs.
 #[expect(clippy::cast_precision_loss, reason = "small, and exact")]
 pub(crate) const LAYOUT: &[(&str, f64)] =
@@ -260,29 +263,54 @@ pub(crate) fn reference(environment: &Environment, value: RawValue) -> Answer<sy
     Ok(reference)
 }
 
-/// A new `Float64Array` of the runtime's own with `length` elements, the first of them `values`.
+/// From this many elements on an array is over memory of ours: the runtime ends the process where it cannot
+/// make an ArrayBuffer for want of memory.
+const OWN_ELEMENTS_MAX: usize = 1 << 12;
+
+/// A new `Float64Array` with `length` elements, the first of them `values`.
 ///
 /// # Errors
 ///
-/// [`Refusal::Internal`] where the runtime makes none that large.
+/// [`Refusal::NoMemory`] where there is none for it; [`Refusal::Internal`] where the runtime makes none that large.
 pub(crate) fn float64_array(
     environment: &Environment,
     length: usize,
     values: impl Iterator<Item = f64>,
 ) -> Answer<RawValue> {
     let env = environment.raw();
-    let (mut bytes, mut buffer, mut array) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
     let size = length * size_of::<f64>();
-    // SAFETY: `env` is alive and the results are locals.
-    let mut status =
-        unsafe { sys::napi_create_arraybuffer(env, size, &raw mut bytes, &raw mut buffer) };
-    if status == sys::Status::napi_ok {
-        let elements = bytes.cast::<f64>();
-        for (index, value) in values.take(length).enumerate() {
-            // SAFETY: `index` is below the length that the buffer was made for, and no JavaScript has
-            // seen the buffer yet.
-            unsafe { elements.wrapping_add(index).write(value) };
+    let (mut buffer, mut array) = (ptr::null_mut(), ptr::null_mut());
+    let mut status = sys::Status::napi_ok;
+    if length > OWN_ELEMENTS_MAX && backend(environment) == Backend::External {
+        let mut elements: Vec<f64> = Vec::new();
+        elements.try_reserve_exact(length).map_err(|_| Refusal::NoMemory {
+            requested: crate::raw::number(size),
+            largest_free: 0.0,
+            errno: ENOMEM,
+        })?;
+        elements.extend(values.take(length));
+        elements.resize(length, 0.0);
+        let memory = elements.as_mut_ptr().cast();
+        // SAFETY: the elements stay where they are as long as their `Arc` lives, and nothing in Rust looks at
+        // them again.
+        let made =
+            unsafe { external(environment, memory, size, BUFFER_BYTES_MAX, Arc::new(elements)) };
+        buffer = made?.ok_or(Refusal::Unsupported)?.0;
+    } else {
+        let mut bytes = ptr::null_mut();
+        // SAFETY: `env` is alive and the results are locals.
+        status =
+            unsafe { sys::napi_create_arraybuffer(env, size, &raw mut bytes, &raw mut buffer) };
+        if status == sys::Status::napi_ok {
+            let elements = bytes.cast::<f64>();
+            for (index, value) in values.take(length).enumerate() {
+                // SAFETY: `index` is below the length that the buffer was made for, and no JavaScript has
+                // seen the buffer yet.
+                unsafe { elements.wrapping_add(index).write(value) };
+            }
         }
+    }
+    if status == sys::Status::napi_ok {
         let kind = sys::TypedarrayType::float64_array;
         // SAFETY: the buffer was made above and holds `length` elements.
         status =

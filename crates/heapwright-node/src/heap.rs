@@ -293,19 +293,22 @@ pub(crate) fn free_many(environment: &Environment, positions: Numbers) -> Answer
     })
 }
 
-/// Answers a `Float64Array`, and the status in the control block.
-fn answer_numbers(
+/// Answers a `Float64Array` of `numbers` of each item, and the status in the control block.
+fn answer_numbers<T, const N: usize>(
     env: Env,
     handle: f64,
-    body: impl FnOnce(&Attachment) -> HeapResult<Vec<f64>>,
+    items: impl FnOnce(&Attachment) -> HeapResult<Vec<T>>,
+    numbers: impl Fn(&T) -> [usize; N],
 ) -> Option<RawValue> {
     raw::with_environment(env.raw(), |environment| {
-        let numbers = with_handle(environment, handle, |heap| {
-            body(heap).map_err(|error| translate(environment, Some(heap.engine()), error))
+        let items = with_handle(environment, handle, |heap| {
+            items(heap).map_err(|error| translate(environment, Some(heap.engine()), error))
         });
         // The table is not borrowed any more: making an array may run finalizers.
-        let made = numbers
-            .and_then(|all| buffer::float64_array(environment, all.len(), all.iter().copied()));
+        let made = items.and_then(|all| {
+            let values = all.iter().flat_map(numbers).map(number);
+            buffer::float64_array(environment, all.len() * N, values)
+        });
         match made {
             Ok(array) => {
                 environment.answer(Ok(()));
@@ -322,20 +325,14 @@ fn answer_numbers(
 
 /// Rows of (size, live blocks, slabs, cached blocks), one for each class; `null` with a status.
 pub(crate) fn class_stats(env: Env, handle: f64) -> Option<RawValue> {
-    answer_numbers(env, handle, |heap| {
-        let rows = heap.class_rows()?;
-        let values =
-            rows.iter().flat_map(|row| [row.size, row.blocks, row.slabs, row.cached].map(number));
-        Ok(values.collect())
+    answer_numbers(env, handle, Attachment::class_rows, |row| {
+        [row.size, row.blocks, row.slabs, row.cached]
     })
 }
 
 /// Pairs of (address, usable bytes), ascending; `null` with a status.
 pub(crate) fn live(env: Env, handle: f64) -> Option<RawValue> {
-    answer_numbers(env, handle, |heap| {
-        let blocks = heap.live_blocks()?;
-        Ok(blocks.iter().flat_map(|&(p, usable)| [number(p), number(usable)]).collect())
-    })
+    answer_numbers(env, handle, Attachment::live_blocks, |&(p, usable)| [p, usable])
 }
 
 fn attach(environment: &Rc<Environment>, id: f64, generation: f64) -> Answer<NativeHeap> {

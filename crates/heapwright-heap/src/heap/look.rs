@@ -166,16 +166,26 @@ impl Attachment {
     ///
     /// # Errors
     ///
-    /// Closed, poisoned.
+    /// Closed, poisoned; [`HeapError::NoMemory`] for the list.
     pub fn live_blocks(&self) -> HeapResult<Vec<(usize, usize)>> {
         let engine = self.open()?;
         let mut live = Vec::new();
+        let mut short = false;
+        let mut note = |block| {
+            short = short || live.try_reserve(1).is_err();
+            if !short {
+                live.push(block);
+            }
+        };
         engine.global.for_each_taken_slot(None, &mut |p, size| {
             if engine.state.get(&engine.meta, p) == STATE_LIVE {
-                live.push((p, size));
+                note((p, size));
             }
         });
-        live.extend(lock(&engine.large).iter().map(|(&p, &pages)| (p, pages * PAGE_BYTES)));
+        lock(&engine.large).iter().for_each(|(&p, &pages)| note((p, pages * PAGE_BYTES)));
+        if short {
+            return Err(self.no_memory(size_of_val(live.as_slice())));
+        }
         live.sort_unstable();
         Ok(live)
     }
