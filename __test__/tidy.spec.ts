@@ -94,6 +94,13 @@ describe('layout', () => {
     ).toEqual([]);
   });
 
+  it('registers nothing for finalization, which Node 20 may not survive in a worker that is terminated', () => {
+    const where = script.filter(
+      (path) => path.startsWith('src/') && textOf(path).includes('new FinalizationRegistry'),
+    );
+    expect(where).toEqual([]);
+  });
+
   it('opens every file with what it is', () => {
     const bare = filesWhere(rust, (text) => !text.startsWith('//!')).concat(
       filesWhere(script, (text, path) =>
