@@ -75,7 +75,7 @@ pub(crate) unsafe trait Zeroed {}
 unsafe impl Zeroed for u8 {}
 #[expect(unsafe_code, reason = "see the trait")]
 // SAFETY: plain integers.
-unsafe impl Zeroed for [u32; 2] {}
+unsafe impl Zeroed for [u64; 2] {}
 #[cfg(not(any(loom, shuttle)))]
 #[expect(unsafe_code, reason = "see the trait")]
 // SAFETY: std guarantees that it has the representation of its integer.

@@ -1,17 +1,18 @@
 //! Buddy allocator over pages: runs are split on the way down and merged on the way up.
 //!
-//! It manages addresses and never touches the pages behind them. Every page has one entry outside
-//! the managed range (`page_meta.rs`); free runs of an order form a doubly linked list threaded
-//! through those entries, so a merge unlinks its buddy without a search. A request for `count` pages
-//! splits the smallest run of a fitting order and gives the unused tail back at once, so what is
-//! used is what was asked for.
+//! It manages addresses and never touches the pages behind them. Every page has an entry outside the
+//! managed range (`page_meta.rs`), and every 64 share a word that tells which are free (`bits.rs`); groups of
+//! 64 pages form doubly linked lists by what they have, so a merge unlinks its buddy without a search. A
+//! request for `count` pages splits a small run of a fitting order and gives the unused tail back at once,
+//! so what is used is what was asked for.
 //!
 //! Invariants (`check_invariants` tests them after every step of the model test):
 //! 1. Sections do not overlap, and every run lies in one section.
-//! 2. Within a section, those of `section.rs`.
+//! 2. Within a section, those of `section`.
 //!
 //! Not here: locking (the caller holds `&mut self`); any access to the pages themselves.
 
+mod bits;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ use heapwright_core::{AllocError, AllocResult, align_down, align_up, is_aligned}
 use section::Section;
 pub(crate) use section::Zone;
 
-use crate::page_meta::{ORDERS, Order, PageState, RunKind, SECTION_PAGES_MAX};
+use crate::page_meta::{ORDERS, Order, PageState, RunKind, SECTION_PAGES_MAX, SHORT_MAX};
 
 /// Sections that an allocator can have.
 pub const SECTIONS_MAX: usize = 1024;
@@ -222,8 +223,8 @@ impl BuddyAllocator {
             return Err(AllocError::InvalidParam);
         }
         let align_order = align.trailing_zeros().saturating_sub(self.page_shift);
-        // The bits of the largest page: log2 of the count, rounded up.
-        let order = align_order.max(usize::BITS - (count - 1).leading_zeros());
+        // log2 of the count, rounded up; what wraps has the highest bit.
+        let order = align_order.max((count.wrapping_mul(2).wrapping_sub(1) | 1).ilog2());
         if (order as usize) < ORDERS { Ok((order, align_order)) } else { Err(AllocError::NoMemory) }
     }
 
@@ -249,8 +250,33 @@ impl BuddyAllocator {
     /// assert_eq!(pages.alloc_pages(1, 1 << 16)? % (1 << 16), 0);
     /// # Ok::<(), heapwright_core::AllocError>(())
     /// ```
+    #[inline]
     pub fn alloc_pages(&mut self, count: usize, align: usize) -> AllocResult<usize> {
+        if align.is_power_of_two()
+            && let Some(pos) = self.alloc_short(count, align)
+        {
+            return Ok(pos);
+        }
         self.take(count, align, &[Zone::High, Zone::Low], RunKind::Pages)
+    }
+
+    /// As [`alloc_pages`](Self::alloc_pages), for a power of two, where a group of the first section has the
+    /// pages; `None`: it is to be asked.
+    #[expect(clippy::inline_always, reason = "see `Section::take_small`")]
+    #[inline(always)]
+    pub(crate) fn alloc_short(&mut self, count: usize, align: usize) -> Option<usize> {
+        if align > self.page_size() || !(1..=SHORT_MAX as usize).contains(&count) {
+            return None;
+        }
+        // log2 of the count, rounded up.
+        let order = (2 * count - 1).ilog2();
+        let first = self.sections.first_mut()?;
+        let (start, page_shift) = (first.start, self.page_shift);
+        // Truncation cannot happen: the run is short.
+        first.take_small(count as u32, order, Zone::High, RunKind::Pages, |page| {
+            self.free_pages -= count;
+            start + ((page as usize) << page_shift)
+        })
     }
 
     /// As [`alloc_pages`](Self::alloc_pages), wholly below 4 GiB of *physical* address.
@@ -339,7 +365,7 @@ impl BuddyAllocator {
         Some(pos)
     }
 
-    #[inline]
+    #[inline(never)]
     fn take(
         &mut self,
         count: usize,
@@ -421,14 +447,11 @@ impl BuddyAllocator {
     #[inline]
     fn run_from(&self, pos: usize) -> Option<Run> {
         let section = self.section_of(pos)?;
-        if !is_aligned(pos, self.page_size()) {
-            return None;
-        }
-        let page = self.page_at(section, pos);
-        match self.sections[section].state(page) {
-            PageState::Live(pages, kind) => Some(Run { section, page, pages, kind }),
-            _ => None,
-        }
+        let page = self.sections[section].page_of(pos, self.page_shift);
+        // Truncation cannot happen: a section has at most 2^30 pages.
+        let page = (page < self.sections[section].pages as usize).then_some(page as u32)?;
+        let (pages, kind) = self.sections[section].live(page)?;
+        Some(Run { section, page, pages, kind })
     }
 
     /// Pages of the live run that begins at `pos`; `None` where none does.
@@ -456,13 +479,21 @@ impl BuddyAllocator {
     }
 
     /// Frees the run at `pos`, whatever its count; returns whether there is one that is no slab.
+    #[inline]
     pub(crate) fn dealloc_run(&mut self, pos: usize) -> AllocResult {
-        let section = self.section_of(pos).filter(|_| is_aligned(pos, self.page_size()));
-        let section = &mut self.sections[section.ok_or(AllocError::NotAllocated)?];
-        // Truncation cannot happen: a section has at most 2^30 pages.
-        let page = ((pos - section.start) >> self.page_shift) as u32;
-        self.free_pages += section.give_run(page).ok_or(AllocError::NotAllocated)? as usize;
-        Ok(())
+        if let [only] = &mut *self.sections
+            && let page = only.page_of(pos, self.page_shift)
+            && only.give_short(page, |pages| self.free_pages += pages as usize)
+        {
+            return Ok(());
+        }
+        self.dealloc_any_run(pos)
+    }
+
+    #[inline(never)]
+    fn dealloc_any_run(&mut self, pos: usize) -> AllocResult {
+        let pages = self.run_at(pos).ok_or(AllocError::NotAllocated)?;
+        self.give(pos, pages, RunKind::Pages)
     }
 
     /// Frees the pages of a slab.
@@ -513,14 +544,22 @@ impl BuddyAllocator {
     }
 
     /// The sections, in order of addition.
+    ///
+    /// # Time Complexity
+    ///
+    /// `O(pages / 64)` at worst: one step for each group of 64 pages that is partly free, and for each
+    /// run in it.
     pub fn managed_sections(&self) -> Vec<ManagedSection> {
-        let section = |section: &Section| ManagedSection {
-            start: section.start,
-            size: (section.pages as usize) << self.page_shift,
-            phys_start: section.phys_start,
-            total_pages: section.pages as usize,
-            free_pages: section.free_pages as usize,
-            free_runs: section.free_runs(),
+        let section = |section: &Section| {
+            let free_runs = section.free_runs();
+            ManagedSection {
+                start: section.start,
+                size: (section.pages as usize) << self.page_shift,
+                phys_start: section.phys_start,
+                total_pages: section.pages as usize,
+                free_pages: free_runs.iter().enumerate().map(|(order, runs)| runs << order).sum(),
+                free_runs,
+            }
         };
         self.sections.iter().map(section).collect()
     }
@@ -621,15 +660,12 @@ impl BuddyAllocator {
                 return Err(format!("sections {} and {} overlap", pair[0], pair[1]));
             }
         }
+        let (mut free, mut total) = (0, 0);
         for (index, section) in self.sections.iter().enumerate() {
-            section.check().map_err(|what| format!("section {index}: {what}"))?;
+            free += section.check().map_err(|what| format!("section {index}: {what}"))?;
+            total += section.pages as usize;
         }
-        let sum = |pages: fn(&Section) -> u32| -> usize {
-            self.sections.iter().map(|section| pages(section) as usize).sum()
-        };
-        if sum(|section| section.free_pages) != self.free_pages
-            || sum(|section| section.pages) != self.total_pages
-        {
+        if (free, total) != (self.free_pages, self.total_pages) {
             return Err("the totals differ from the sections' sums".into());
         }
         Ok(())

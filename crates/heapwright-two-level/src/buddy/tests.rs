@@ -84,6 +84,111 @@ fn alignment_is_absolute_and_costs_nothing() {
 }
 
 #[test]
+fn what_is_free_in_a_group_merges_with_other_groups() {
+    // 1 MiB to 5 MiB, in groups of 64 pages; runs of every length across and within them.
+    for length in [1, 2, 3, 31, 32, 33, 63, 64, 65, 100, 128, 200, 511] {
+        let mut pages = pages_of(1024);
+        let fresh = pages.managed_sections();
+        let mut runs = Vec::new();
+        while let Ok(run) = pages.alloc_pages(length, PAGE) {
+            runs.push(run);
+        }
+        pages.check_invariants().unwrap();
+        assert_eq!(pages.free_pages(), 1024 - runs.len() * length);
+        if length == 1 {
+            assert_eq!(runs.len(), 1024);
+        }
+        let (even, odd): (Vec<_>, Vec<_>) = runs.iter().partition(|&&run| (run / PAGE) & 1 == 0);
+        for run in even.into_iter().chain(odd) {
+            pages.dealloc_pages(run, length).unwrap();
+            assert_eq!(pages.dealloc_pages(run, length), Err(NotAllocated));
+            pages.check_invariants().unwrap();
+        }
+        assert_eq!(pages.managed_sections(), fresh);
+    }
+}
+
+#[test]
+fn takes_a_run_of_just_the_size_before_it_splits_another() {
+    let mut pages = pages_of(256);
+    let all = pages.alloc_pages(64, PAGE).unwrap();
+    pages.resize_pages(all, 64, 1).unwrap();
+    let last = pages.alloc_pages_at(all + 60 * PAGE, 3, PAGE).unwrap();
+    // Free in the group: 1 + 2 + 4 + 8 + 16 + 16 + 8 + 4 from the front, and one page at the end.
+    let single = [all + PAGE, all + 63 * PAGE];
+    let got = [pages.alloc_pages(1, PAGE).unwrap(), pages.alloc_pages(1, PAGE).unwrap()];
+    assert_eq!(got, single);
+    assert_eq!(pages.alloc_pages(2, PAGE), Ok(all + 2 * PAGE));
+    assert_eq!(pages.alloc_pages(16, PAGE), Ok(all + 16 * PAGE));
+    assert_eq!(pages.alloc_pages(3, PAGE), Ok(all + 4 * PAGE));
+    assert_eq!(pages.alloc_pages(1, PAGE), Ok(all + 7 * PAGE));
+    pages.check_invariants().unwrap();
+    pages.dealloc_pages(last, 3).unwrap();
+    pages.check_invariants().unwrap();
+}
+
+#[test]
+fn looks_at_stretches_in_groups_only_if_they_are_few() {
+    // 17 stretches of three pages in groups of their own, then 16: the largest buddies have two pages.
+    for (stretches, largest) in [(17, 2), (16, 3)] {
+        let mut pages = pages_of(64 * 17);
+        let all = pages.alloc_pages_at(START, 64 * 17, PAGE).unwrap();
+        pages.dealloc_pages(all, 64 * 17).unwrap();
+        for group in 0..17 {
+            let start = START + group * 64 * PAGE;
+            if group < stretches {
+                pages.alloc_pages_at(start, 4, PAGE).unwrap();
+                pages.alloc_pages_at(start + 7 * PAGE, 57, PAGE).unwrap();
+            } else {
+                pages.alloc_pages_at(start, 64, PAGE).unwrap();
+            }
+        }
+        assert_eq!(pages.largest_free_pages(), largest);
+        assert_eq!(pages.alloc_pages(3, PAGE).is_ok(), largest == 3);
+        assert!(pages.alloc_pages(2, PAGE).is_ok());
+        pages.check_invariants().unwrap();
+    }
+}
+
+#[test]
+fn no_address_within_a_page_is_one_however_large_pages_are() {
+    let page = 1 << 40;
+    let mut pages = BuddyAllocator::new(page).unwrap();
+    pages.add_region(page, 5 * page, 0).unwrap();
+    let run = pages.alloc_pages(2, page).unwrap();
+    for within in [1, 2, 4096, 1 << 38, page - 1, page] {
+        assert_eq!(pages.dealloc_run(run + within), Err(NotAllocated));
+        assert_eq!(pages.dealloc_pages(run + within, 2), Err(NotAllocated));
+        assert_eq!(pages.run_at(run + within), None);
+    }
+    assert_eq!(pages.dealloc_run(usize::MAX), Err(NotAllocated));
+    pages.dealloc_run(run).unwrap();
+    assert_eq!(pages.free_pages(), 5);
+}
+
+#[test]
+fn slabs_come_back_to_the_pages_below_the_highest_one() {
+    let mut pages = pages_of(512);
+    let slabs: Vec<_> = (0..30).map(|_| pages.alloc_slab(3, PAGE).unwrap()).collect();
+    assert!(slabs.is_sorted());
+    let high = slabs[29] + 3 * PAGE;
+    for &slab in slabs.iter().step_by(2) {
+        pages.dealloc_slab(slab, 3).unwrap();
+    }
+    for _ in 0..15 {
+        let again = pages.reuse_for_slab(2, PAGE).unwrap();
+        assert!(again + 2 * PAGE <= high);
+        pages.check_invariants().unwrap();
+    }
+    assert_eq!(pages.reuse_for_slab(2, PAGE), None);
+    while let Some(again) = pages.reuse_for_slab(1, PAGE) {
+        assert!(again + PAGE <= high);
+    }
+    assert_eq!(pages.slab_pages(), 90);
+    pages.check_invariants().unwrap();
+}
+
+#[test]
 fn refuses_parameters_that_can_never_be_served() {
     assert_eq!(BuddyAllocator::new(0).err(), Some(InvalidParam));
     assert_eq!(BuddyAllocator::new(3000).err(), Some(InvalidParam));
@@ -433,4 +538,6 @@ models! {
     model_across_four_gib: 4096, [(0x1003, 301, 0x10_0000 - 130)];
     model_of_several_sections: 16384, [(64, 128, 0x4_0000 - 50), (512, 77, 0x4_0000), (192, 64, 1)];
     model_of_pages_of_one_byte: 1, [(1000, 500, 1000)];
+    model_of_many_groups: 4096, [(4096 - 70, 3001, 4096 - 70)];
+    model_of_groups_across_four_gib: 4096, [(0x2021, 1500, 0x10_0000 - 700)];
 }
