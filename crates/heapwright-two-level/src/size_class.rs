@@ -47,6 +47,9 @@ pub struct ClassTable {
 /// Sizes are looked up in units of this many bytes.
 const UNIT: usize = 8;
 
+/// What the slots of every class are aligned to.
+pub(crate) const ALIGN_OF_ALL: usize = UNIT;
+
 impl ClassTable {
     /// Nine classes, the powers of two from 8 to 2048, in slabs of 1 to 4 pages.
     pub fn kernel() -> Self {
@@ -110,18 +113,25 @@ impl ClassTable {
     /// Constant: one table look-up, and with an alignment at most 16 steps.
     #[inline]
     pub fn class_of(&self, layout: Layout) -> Option<SizeClass> {
+        let class = self.class_of_size(layout)?;
+        if layout.align() <= ALIGN_OF_ALL { Some(class) } else { self.aligned(class, layout) }
+    }
+
+    /// The smallest class whose slots hold `layout`'s size, whatever its alignment.
+    #[inline]
+    pub(crate) fn class_of_size(&self, layout: Layout) -> Option<SizeClass> {
         // No overflow: a layout's size fits an `isize`. (`div_ceil` cares for that, which takes longer.)
-        let class = *self.by_size.get((layout.size() + (UNIT - 1)) >> UNIT.trailing_zeros())?;
-        if layout.align() <= UNIT { Some(SizeClass(class)) } else { self.aligned(class, layout) }
+        let index = (layout.size() + (UNIT - 1)) >> UNIT.trailing_zeros();
+        self.by_size.get(index).map(|&class| SizeClass(class))
     }
 
     #[inline(never)]
-    fn aligned(&self, class: u8, layout: Layout) -> Option<SizeClass> {
+    fn aligned(&self, class: SizeClass, layout: Layout) -> Option<SizeClass> {
         if layout.align() > self.align_max {
             return None;
         }
         let fitting = |class: &SizeClass| self.size(*class).is_multiple_of(layout.align());
-        self.classes().skip(usize::from(class)).find(fitting)
+        self.classes().skip(class.index()).find(fitting)
     }
 
     /// What every slot of `class` is aligned to.

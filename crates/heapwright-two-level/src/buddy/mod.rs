@@ -183,6 +183,13 @@ impl BuddyAllocator {
         Ok((first, (last - first) >> self.page_shift))
     }
 
+    /// Pages that `size` bytes need, which fit an `isize`.
+    #[inline]
+    pub(crate) fn pages_for(&self, size: usize) -> usize {
+        // No overflow: a page has at most 2^63 bytes.
+        (size + (self.page_size() - 1)) >> self.page_shift
+    }
+
     fn end_of(&self, index: usize) -> usize {
         let section = &self.sections[index];
         section.start + ((section.pages as usize) << self.page_shift)
