@@ -50,6 +50,19 @@ const BUDDY_SIZE_MAX: usize = 1 << 31;
 const _: () = assert!(CLASS_SIZE_MAX == 4096);
 const _: () = assert!(CLASS_SIZE_MIN * SET_LEN == PAGE_SIZE);
 
+/// The class of each size up to [`CLASS_SIZE_MAX`], by the number of whole smallest blocks below it. A look at
+/// one line that stays in the cache; counting leading zeros takes several steps on common processors.
+const CLASS_OF: [u8; CLASS_SIZE_MAX / CLASS_SIZE_MIN] = {
+    let mut classes = [0; CLASS_SIZE_MAX / CLASS_SIZE_MIN];
+    let mut index = 1;
+    while index < classes.len() {
+        // The class whose blocks are the first with more than `index` smallest blocks.
+        classes[index] = classes[index / 2] + 1;
+        index += 1;
+    }
+    classes
+};
+
 /// What one class holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlabClassUse {
@@ -255,8 +268,29 @@ impl SlabByteAllocator {
     /// The class of the block at `address`; `None` if the crate's buddy serves it.
     #[inline]
     fn class_at(&self, address: usize) -> Option<usize> {
-        let class = *self.pages.iter().find_map(|pages| pages.at(address))?;
+        let class = match self.pages.first()?.at(address) {
+            Some(class) => *class,
+            None => self.class_behind(address)?,
+        };
         usize::from(class).checked_sub(1)
+    }
+
+    /// What stands for the page of `address` in any range but the first.
+    #[cold]
+    fn class_behind(&self, address: usize) -> Option<u8> {
+        self.pages.iter().skip(1).find_map(|pages| pages.at(address)).copied()
+    }
+
+    /// Serves a request of more than the largest class from the crate's buddy.
+    #[cold]
+    fn alloc_large(&mut self, layout: Layout) -> AllocResult<(NonNull<u8>, usize)> {
+        let Some(Place::Buddy(rounded)) = place(layout) else { return Err(AllocError::NoMemory) };
+        let inner = self.inner.as_mut().ok_or(AllocError::NoMemory)?;
+        let address = inner.allocate(rounded).map_err(|_| AllocError::NoMemory)?;
+        let pos =
+            NonNull::new(ptr::with_exposed_provenance_mut(address)).ok_or(AllocError::NoMemory)?;
+        self.used_bytes += rounded.size();
+        Ok((pos, rounded.size()))
     }
 
     /// Notes the set of `class` that the crate has taken to serve the block at `address`.
@@ -342,27 +376,7 @@ impl ByteAllocator for SlabByteAllocator {
     /// its 64 blocks; `O(orders)` above.
     #[inline]
     fn alloc(&mut self, layout: Layout) -> AllocResult<NonNull<u8>> {
-        if layout.size() == 0 {
-            return Err(AllocError::InvalidParam);
-        }
-        let inner = self.inner.as_mut().ok_or(AllocError::NoMemory)?;
-        let place = place(layout).ok_or(AllocError::NoMemory)?;
-        let (request, granted) = match place {
-            Place::Class(class) => (layout, class_size(class)),
-            Place::Buddy(rounded) => (rounded, rounded.size()),
-        };
-        let address = inner.allocate(request).map_err(|_| AllocError::NoMemory)?;
-        let pos =
-            NonNull::new(ptr::with_exposed_provenance_mut(address)).ok_or(AllocError::NoMemory)?;
-        if let Place::Class(class) = place {
-            let Class { live, capacity } = &mut self.classes[class];
-            *live += 1;
-            if live > capacity {
-                self.note_set(address, class);
-            }
-        }
-        self.used_bytes += granted;
-        Ok(pos)
+        self.alloc_usable(layout).map(|(pos, _)| pos)
     }
 
     /// Frees the block at `pos`.
@@ -398,10 +412,10 @@ impl ByteAllocator for SlabByteAllocator {
         // Neither can fail: a class is a size, and there is a heap where there is a live block.
         let request = request.map_err(|_| AllocError::NotAllocated)?;
         let inner = self.inner.as_mut().ok_or(AllocError::NotAllocated)?;
+        self.used_bytes -= request.size();
         // SAFETY: `pos` is a live block allocated with `layout` (bullets 1 and 2), which the crate serves
         // where it serves `request`: of a block, it knows the class, or the size that `alloc` asked for.
         unsafe { inner.deallocate(address, request) };
-        self.used_bytes -= request.size();
         Ok(())
     }
 
@@ -426,16 +440,21 @@ const fn class_size(class: usize) -> usize {
     CLASS_SIZE_MIN << class
 }
 
+/// The class that serves `layout`; `None` if the crate's buddy does.
+#[inline]
+fn class_of(layout: Layout) -> Option<usize> {
+    let size = layout.size().max(layout.align());
+    CLASS_OF.get((size - 1) / CLASS_SIZE_MIN).map(|&class| usize::from(class))
+}
+
 /// Where the crate serves `layout`, as a request that it serves rightly; `None` where no block is large
 /// enough.
 #[inline]
 fn place(layout: Layout) -> Option<Place> {
-    let size = layout.size().max(layout.align());
-    if size <= CLASS_SIZE_MAX {
-        // The power of two from `size` up, as a class: bits of `size - 1` above those of the smallest.
-        let bits = usize::BITS - ((size - 1) | (CLASS_SIZE_MIN - 1)).leading_zeros();
-        return Some(Place::Class((bits - CLASS_SIZE_MIN.ilog2()) as usize));
+    if let Some(class) = class_of(layout) {
+        return Some(Place::Class(class));
     }
+    let size = layout.size().max(layout.align());
     // A size above 4,096 alone sends a request to the buddy, whatever the alignment (SL2).
     let rounded = size.next_power_of_two();
     if rounded > BUDDY_SIZE_MAX {
@@ -445,6 +464,9 @@ fn place(layout: Layout) -> Option<Place> {
 }
 
 impl ByteFamily for SlabByteAllocator {
+    /// What a class serves; `pages` names it.
+    const DEALLOC_AT_MAX: usize = CLASS_SIZE_MAX;
+
     #[inline]
     fn usable_size(&self, layout: Layout) -> usize {
         Self::usable_size(self, layout)
@@ -452,6 +474,42 @@ impl ByteFamily for SlabByteAllocator {
 
     fn largest_free(&self, align: usize) -> usize {
         Self::largest_free(self, align)
+    }
+
+    #[inline]
+    fn alloc_usable(&mut self, layout: Layout) -> AllocResult<(NonNull<u8>, usize)> {
+        if layout.size() == 0 {
+            return Err(AllocError::InvalidParam);
+        }
+        let Some(class) = class_of(layout) else { return self.alloc_large(layout) };
+        let inner = self.inner.as_mut().ok_or(AllocError::NoMemory)?;
+        let address = inner.allocate(layout).map_err(|_| AllocError::NoMemory)?;
+        let pos =
+            NonNull::new(ptr::with_exposed_provenance_mut(address)).ok_or(AllocError::NoMemory)?;
+        let Class { live, capacity } = &mut self.classes[class];
+        *live += 1;
+        if live > capacity {
+            self.note_set(address, class);
+        }
+        self.used_bytes += class_size(class);
+        Ok((pos, class_size(class)))
+    }
+
+    #[inline]
+    unsafe fn dealloc_at(&mut self, pos: NonNull<u8>) -> AllocResult {
+        let address = pos.addr().get();
+        let class = self.class_at(address).ok_or(AllocError::NotAllocated)?;
+        let counts = self.classes.get_mut(class).ok_or(AllocError::NotAllocated)?;
+        let inner = self.inner.as_mut().ok_or(AllocError::NotAllocated)?;
+        debug_assert!(counts.live > 0);
+        debug_assert!(is_aligned(address, class_size(class)));
+        counts.live -= 1;
+        self.used_bytes -= class_size(class);
+        // SAFETY: the size is at most that of the largest class, a power of two as the alignment is.
+        let block = unsafe { Layout::from_size_align_unchecked(class_size(class), 1) };
+        // SAFETY: `pos` is a live block (bullet 1), and its page is one of this class's sets.
+        unsafe { inner.deallocate(address, block) };
+        Ok(())
     }
 }
 

@@ -276,11 +276,8 @@ impl ByteAllocator for TlsfByteAllocator {
         if self.used_bytes == 0 || !self.ranges.contain(pos.addr().get()) {
             return Err(AllocError::NotAllocated);
         }
-        // SAFETY: `pos` is a live block allocated with `layout` (bullets 1 and 2).
-        self.used_bytes -= unsafe { block_bytes(pos, layout) };
-        // SAFETY: as above; the crate needs the alignment to find the header.
-        unsafe { self.inner.deallocate(pos, layout.align()) };
-        Ok(())
+        // SAFETY: the caller's bullets are the same.
+        unsafe { self.dealloc_live(pos, layout) }
     }
 
     /// Bytes of all pools, with a sentinel of 32 bytes in each that is never granted.
@@ -343,6 +340,15 @@ impl ByteFamily for TlsfByteAllocator {
 
     fn largest_free(&self, align: usize) -> usize {
         Self::largest_free(self, align)
+    }
+
+    #[inline]
+    unsafe fn dealloc_live(&mut self, pos: NonNull<u8>, layout: Layout) -> AllocResult {
+        // SAFETY: `pos` is a live block allocated with `layout` (bullets 1 and 2).
+        self.used_bytes -= unsafe { block_bytes(pos, layout) };
+        // SAFETY: as above; the crate needs the alignment to find the header.
+        unsafe { self.inner.deallocate(pos, layout.align()) };
+        Ok(())
     }
 
     unsafe fn resize(

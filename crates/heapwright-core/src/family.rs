@@ -14,11 +14,58 @@ use crate::{AllocError, AllocResult, ByteAllocator, IdAllocator, PageAllocator};
 /// reads nor writes its payload, but for copying it in [`resize`](Self::resize): the mirror keeps its own
 /// record in the first 8 bytes, and may give whole pages of the payload back to the system.
 pub trait ByteFamily: ByteAllocator {
+    /// Up to this size and alignment, a block's address is all that [`dealloc_at`](Self::dealloc_at) needs; 0
+    /// where a free needs the layout. Where it is not 0, `used_bytes` is the sum of the usable sizes.
+    const DEALLOC_AT_MAX: usize = 0;
+
     /// The bytes of a block of `layout` that may be used, from its start: at least the size asked for.
     fn usable_size(&self, layout: Layout) -> usize;
 
     /// The largest size for which a request with alignment `align` succeeds now; 0 if none does.
     fn largest_free(&self, align: usize) -> usize;
+
+    /// As [`alloc`](ByteAllocator::alloc), with the [`usable_size`](Self::usable_size) of the block.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    fn alloc_usable(&mut self, layout: Layout) -> AllocResult<(NonNull<u8>, usize)> {
+        self.alloc(layout).map(|pos| (pos, self.usable_size(layout)))
+    }
+
+    /// As [`dealloc`](ByteAllocator::dealloc), for a caller that knows what is live: what `dealloc` tests of a
+    /// position before it believes its caller may be left out.
+    ///
+    /// # Errors
+    ///
+    /// As there, if any.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline]
+    unsafe fn dealloc_live(&mut self, pos: NonNull<u8>, layout: Layout) -> AllocResult {
+        // SAFETY: the caller's bullets are the same.
+        unsafe { self.dealloc(pos, layout) }
+    }
+
+    /// Frees the block at `pos`, whatever its layout was, without a look at the block.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError::NotAllocated`] where [`DEALLOC_AT_MAX`](Self::DEALLOC_AT_MAX) is 0, or where the allocator
+    /// can tell.
+    ///
+    /// # Safety
+    ///
+    /// 1. `pos` is the start of a live block of this allocator.
+    /// 2. Neither size nor alignment of its layout is above [`DEALLOC_AT_MAX`](Self::DEALLOC_AT_MAX).
+    #[inline]
+    unsafe fn dealloc_at(&mut self, pos: NonNull<u8>) -> AllocResult {
+        let _ = pos;
+        Err(AllocError::NotAllocated)
+    }
 
     /// Gives the block at `pos` another size, in place or elsewhere, with its alignment kept. What the
     /// block holds need not move with it: the mirror moves its data itself.

@@ -2,7 +2,7 @@
 //! mappings. It decides every free.
 //!
 //! ```text
-//!  bits      0 0 1 0 0 0 0 0 1 0 0 …        one for each place where a block can start: 1 where one does
+//!  marks     0 0 1 0 0 0 0 0 1 0 0 …        one for each place where a block can start: not 0 where one does
 //!                │             │
 //!  control   ┌───┼──┬──────────┼───┬──────
 //!  mapping   │hdr│size·align   │hdr│size·align …     the first word of each live block's payload: its record
@@ -13,9 +13,15 @@
 //! free, and the program's bytes are in the data mapping. So its first word holds how the block was asked
 //! for, on the very cache line that the crate touches in the same call, at no cost in memory. Whether a
 //! block starts at an address at all must not be read there, for it may be anything; that is what the
-//! bits are for, one a granule: 1/64 to 1/512 of the part of the range that is in use, mapped lazily.
+//! marks are for, one a granule, 1/64 or 1/128 of the part of the range that is in use, mapped lazily.
 //!
-//! A free of any number costs one bit test, and only a set bit makes the record mean something. Compared
+//! A mark is a bit or, for a family that frees small blocks by their address alone, a *note*: a byte that is one
+//! more than the block's slack, what is granted beyond what was asked for. Such a family only stores to a block
+//! when it frees it, and the processor does not wait for a store. So a free does not read the record either:
+//! with the slack, bytes asked for follow from bytes used. A slack that does not fit, a block that was resized,
+//! and a free that names size or alignment are matters for the record.
+//!
+//! A free of any number costs one look at a mark, and only a mark makes the record mean something. Compared
 //! with a hash table there is no growth, no rehashing pause, no unpredictable branch and no cache line of
 //! its own per block; `docs/mirror.md` has the measurements.
 //!
@@ -25,9 +31,9 @@
 //! page of the window before holds a block. A wrong guess costs what is left of one window.
 //!
 //! Invariants ([`LiveSet::check`]):
-//! 1. A bit is set iff a live block starts there; words of bits from `high` on are 0.
+//! 1. A mark is not 0 iff a live block starts there; words of marks from `high` on are 0.
 //! 2. The record of a live block is never 0.
-//! 3. `len` is the number of bits set.
+//! 3. A note from 1 to 254 is one more than the block's slack; that of any other live block is 255.
 //!
 //! What makes it work is promised by `ByteRules`, that every block starts at a multiple of a granule, and by
 //! `ByteFamily`, that it has at least 8 bytes and is left alone while it is live.
@@ -49,6 +55,15 @@ use crate::{
 const RECORD_BYTES: usize = 8;
 
 const _: () = assert!(size_of::<Record>() == RECORD_BYTES);
+
+/// Notes are bytes.
+const NOTES_PER_WORD_LOG2: u32 = size_of::<u64>().ilog2();
+/// The most slack that a note holds; it is one more than the slack, for 0 says that no block is there.
+const NOTE_SLACK_MAX: u8 = 253;
+/// The note of a block of which its record must be asked.
+const NOTE_RECORD: u8 = u8::MAX;
+
+const _: () = assert!(NOTE_SLACK_MAX + 1 < NOTE_RECORD);
 
 /// A large page.
 const WINDOW_BYTES: usize = 2 << 20;
@@ -128,6 +143,16 @@ impl Record {
     }
 }
 
+/// The note of a block with that much slack; `None` for a block of which its record must be asked.
+#[inline]
+fn note_of(slack: Option<usize>) -> u8 {
+    match slack {
+        #[expect(clippy::cast_possible_truncation, reason = "the guard compares it")]
+        Some(slack) if slack <= NOTE_SLACK_MAX as usize => slack as u8 + 1,
+        _ => NOTE_RECORD,
+    }
+}
+
 /// The live blocks of one range.
 #[derive(Debug)]
 pub(crate) struct ControlTable {
@@ -135,21 +160,22 @@ pub(crate) struct ControlTable {
     base: usize,
     /// Its first byte in the control mapping.
     control: *mut u8,
-    /// First word of bits, in `bits_region`.
+    /// First word of bits or notes, in `marks_region`.
     words: *mut u64,
     /// Places where a block can start.
     places: usize,
     /// Bytes between two places.
     granule_log2: u32,
-    /// Words of bits below which all that are not 0 lie.
+    /// Places that one word of marks stands for: 64 by bits, 8 by notes.
+    word_places_log2: u32,
+    /// Words of marks below which all that are not 0 lie.
     high: usize,
-    len: usize,
     /// The address from which on a new highest block makes us [`look_ahead`](Self::look_ahead).
     look_at: usize,
     /// Holds the records.
     control_region: Arc<Region>,
     #[cfg_attr(not(test), expect(dead_code, reason = "keeps the memory behind `words`"))]
-    bits_region: Region,
+    marks_region: Region,
 }
 
 // SAFETY: the pointers are into two mappings that the table keeps.
@@ -157,11 +183,11 @@ unsafe impl Send for ControlTable {}
 
 impl ControlTable {
     /// A table for the blocks in `size` bytes from `base`, which start at multiples of `granule` from
-    /// there, with its records in `control`, which is as long.
+    /// there, with its records in `control`, which is as long; marked by notes if `noted`, else by bits.
     ///
     /// # Errors
     ///
-    /// What the system answered when asked for the bits.
+    /// What the system answered when asked for the marks.
     ///
     /// # Safety
     ///
@@ -171,27 +197,30 @@ impl ControlTable {
         size: usize,
         granule: usize,
         control_region: Arc<Region>,
+        noted: bool,
     ) -> Result<Self, RegionError> {
         debug_assert!(control_region.size() >= size);
         debug_assert!(granule.is_power_of_two());
         debug_assert!(granule >= RECORD_BYTES);
         // What is left behind the last whole granule is too short for a block.
         let places = size / granule;
-        let bits_region = Region::reserve(places.div_ceil(64).max(1) * size_of::<u64>())?;
-        bits_region.commit(0, bits_region.size())?;
+        let word_places_log2 = if noted { NOTES_PER_WORD_LOG2 } else { u64::BITS.ilog2() };
+        let words = (places >> word_places_log2) + 1;
+        let marks_region = Region::reserve(words * size_of::<u64>())?;
+        marks_region.commit(0, marks_region.size())?;
         #[expect(clippy::cast_ptr_alignment, reason = "a region starts at a page")]
-        let words = bits_region.base().as_ptr().cast::<u64>();
+        let words = marks_region.base().as_ptr().cast::<u64>();
         Ok(Self {
             base,
             control: control_region.base().as_ptr(),
             words,
             places,
             granule_log2: granule.trailing_zeros(),
+            word_places_log2,
             high: 0,
-            len: 0,
             look_at: base.next_multiple_of(WINDOW_BYTES) + LOOK_BYTES,
             control_region,
-            bits_region,
+            marks_region,
         })
     }
 
@@ -207,7 +236,8 @@ impl ControlTable {
             let first = (window - self.base) >> self.granule_log2;
             let holds_a_block = |page: &usize| {
                 let page = first + page * places;
-                (page..page + places).step_by(64).any(|place| self.word(place) != 0)
+                let words = page >> self.word_places_log2..(page + places) >> self.word_places_log2;
+                words.into_iter().any(|index| self.word(index) != 0)
             };
             if (0..LOOK_BYTES / PAGE_BYTES).filter(holds_a_block).count() >= PAGES_DENSE {
                 // Advice only: without large pages everything is as it was.
@@ -218,26 +248,70 @@ impl ControlTable {
         self.look_at = if reached > start { reached } else { reached + WINDOW_BYTES };
     }
 
-    /// The word of bits that holds the place's.
+    /// Whether there is a note for each place, not a bit.
     #[inline]
-    fn word(&self, place: usize) -> u64 {
-        debug_assert!(place < self.places);
-        // SAFETY: every caller's place is below `places`, for which `new` mapped the words.
-        unsafe { self.words.wrapping_add(place / 64).read() }
+    fn is_noted(&self) -> bool {
+        self.word_places_log2 == NOTES_PER_WORD_LOG2
+    }
+
+    /// A word of marks.
+    #[inline]
+    fn word(&self, index: usize) -> u64 {
+        debug_assert!(index <= self.places >> self.word_places_log2);
+        // SAFETY: every caller's word stands for a place, or its like; `new` mapped one for the last place.
+        unsafe { self.words.wrapping_add(index).read() }
     }
 
     #[inline]
-    fn set_word(&mut self, place: usize, word: u64) {
-        debug_assert!(place < self.places);
+    fn set_word(&mut self, index: usize, word: u64) {
+        debug_assert!(index <= self.places >> self.word_places_log2);
         // SAFETY: as in `word`.
-        unsafe { self.words.wrapping_add(place / 64).write(word) };
+        unsafe { self.words.wrapping_add(index).write(word) };
     }
 
-    /// Where the control mapping has the block at `place`.
+    /// The note of a place; 0 where no block starts.
     #[inline]
-    fn control_at(&self, place: usize) -> *mut u8 {
+    fn note(&self, place: usize) -> u8 {
+        debug_assert!(self.is_noted());
         debug_assert!(place < self.places);
-        self.control.wrapping_add(place << self.granule_log2)
+        // SAFETY: every caller's place is below `places`, for each of which `new` mapped a byte.
+        unsafe { self.words.cast::<u8>().wrapping_add(place).read() }
+    }
+
+    #[inline]
+    fn set_note(&mut self, place: usize, note: u8) {
+        debug_assert!(self.is_noted());
+        debug_assert!(place < self.places);
+        // SAFETY: as in `note`.
+        unsafe { self.words.cast::<u8>().wrapping_add(place).write(note) };
+    }
+
+    /// Whether a block starts at `place`.
+    #[inline]
+    fn is_live<const NOTED: bool>(&self, place: usize) -> bool {
+        if NOTED {
+            return self.note(place) != 0;
+        }
+        self.word(place / 64) & (1 << (place % 64)) != 0
+    }
+
+    /// Marks `place`, where no block has started so far.
+    #[inline]
+    fn set_live<const NOTED: bool>(&mut self, place: usize, note: u8) {
+        debug_assert!(!self.is_live::<NOTED>(place));
+        debug_assert!(note != 0);
+        if NOTED {
+            return self.set_note(place, note);
+        }
+        let word = self.word(place / 64);
+        self.set_word(place / 64, word | (1 << (place % 64)));
+    }
+
+    /// Where the control mapping has the block `offset` bytes into the range.
+    #[inline]
+    fn control_at(&self, offset: usize) -> *mut u8 {
+        debug_assert!(self.place_of(offset).is_some());
+        self.control.wrapping_add(offset)
     }
 
     #[inline]
@@ -245,10 +319,10 @@ impl ControlTable {
         clippy::cast_ptr_alignment,
         reason = "the control base and granules are multiples of 8"
     )]
-    fn record(&self, place: usize) -> Record {
-        // SAFETY: every caller's place has its bit set, so its record is ours (bullet 1 of `new`), inside
+    fn record(&self, offset: usize) -> Record {
+        // SAFETY: every caller's place has its mark set, so its record is ours (bullet 1 of `new`), inside
         // `control_region`, and was written by `set_record`.
-        unsafe { self.control_at(place).cast::<Record>().read() }
+        unsafe { self.control_at(offset).cast::<Record>().read() }
     }
 
     #[inline]
@@ -256,9 +330,9 @@ impl ControlTable {
         clippy::cast_ptr_alignment,
         reason = "the control base and granules are multiples of 8"
     )]
-    fn set_record(&mut self, place: usize, record: Record) {
+    fn set_record(&mut self, offset: usize, record: Record) {
         // SAFETY: a block is live at every caller's place, so its record is ours as in `record`.
-        unsafe { self.control_at(place).cast::<Record>().write(record) };
+        unsafe { self.control_at(offset).cast::<Record>().write(record) };
     }
 
     /// The place `offset` bytes into the range, if a block can start there.
@@ -275,64 +349,123 @@ impl ControlTable {
         self.place_of(start.wrapping_sub(self.base))
     }
 
-    /// Where the program knows the block at `place`.
+    /// How many bytes into the range `place` is.
     #[inline]
-    fn start_of(&self, place: usize) -> usize {
-        self.base + (place << self.granule_log2)
+    fn offset_of(&self, place: usize) -> usize {
+        place << self.granule_log2
     }
 
     #[inline]
-    fn insert(&mut self, place: usize, record: Record) {
-        let word = self.word(place);
-        let bit = 1 << (place % 64);
-        debug_assert!(word & bit == 0);
-        self.set_word(place, word | bit);
-        self.set_record(place, record);
-        if place / 64 >= self.high {
-            self.high = place / 64 + 1;
-            let start = self.start_of(place);
-            if start >= self.look_at {
-                self.look_ahead(start);
-            }
+    fn insert<const NOTED: bool>(&mut self, place: usize, offset: usize, record: Record, note: u8) {
+        self.set_live::<NOTED>(place, note);
+        self.set_record(offset, record);
+        let word_places_log2 = if NOTED { NOTES_PER_WORD_LOG2 } else { u64::BITS.ilog2() };
+        if place >> word_places_log2 >= self.high {
+            self.rise(place);
         }
-        self.len += 1;
+    }
+
+    /// Takes note of a block higher than any before.
+    #[cold]
+    fn rise(&mut self, place: usize) {
+        self.high = (place >> self.word_places_log2) + 1;
+        let start = self.base + self.offset_of(place);
+        if start >= self.look_at {
+            self.look_ahead(start);
+        }
+    }
+
+    /// The place that the crate knows at `address` and how many bytes into the range it is, if a block can
+    /// start there.
+    #[inline]
+    fn place_at(&self, address: NonNull<u8>) -> Option<(usize, usize)> {
+        let offset = address.addr().get().wrapping_sub(self.control.addr());
+        Some((self.place_of(offset)?, offset))
+    }
+
+    /// Judges the free of the live block at `place`, which the program knows at `start`, and forgets it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::SizeMismatch`]; nothing has changed then.
+    #[inline]
+    fn take<const NOTED: bool>(
+        &mut self,
+        place: usize,
+        start: usize,
+        size: Option<usize>,
+        align: Option<usize>,
+    ) -> Outcome<Taken> {
+        let offset = start - self.base;
+        let record = self.record(offset);
+        let block = record.block();
+        if size.is_some_and(|size| size != block.size)
+            || align.is_some_and(|align| align != block.align)
+        {
+            return Err(Refusal::SizeMismatch { size: block.size, align: block.align });
+        }
+        let address = NonNull::new(self.control_at(offset)).ok_or(Refusal::Internal)?;
+        self.remove::<NOTED>(place);
+        Ok(Taken { address, block, is_kept: record.is_kept() })
     }
 
     /// The place of the block that starts at `start`, if it is live.
     #[inline]
-    fn find(&self, start: usize) -> Option<usize> {
-        let place = self.place(start)?;
-        (self.word(place) & (1 << (place % 64)) != 0).then_some(place)
+    fn find<const NOTED: bool>(&self, start: usize) -> Option<usize> {
+        self.place(start).filter(|&place| self.is_live::<NOTED>(place))
+    }
+
+    /// Takes the block that starts at `start` off the table, if its note tells what there is to know.
+    #[inline]
+    fn take_noted(&mut self, start: usize) -> Option<(NonNull<u8>, usize)> {
+        let offset = start.wrapping_sub(self.base);
+        let place = self.place_of(offset)?;
+        let slack = self.note(place).wrapping_sub(1);
+        if slack > NOTE_SLACK_MAX {
+            return None;
+        }
+        let address = NonNull::new(self.control_at(offset))?;
+        self.set_note(place, 0);
+        Some((address, usize::from(slack)))
     }
 
     /// Forgets a live block. Its record may be the crate's again and is not looked at.
     #[inline]
-    fn remove(&mut self, place: usize) {
-        let word = self.word(place);
-        let bit = 1 << (place % 64);
-        debug_assert!(word & bit != 0);
-        self.set_word(place, word & !bit);
-        self.len -= 1;
+    fn remove<const NOTED: bool>(&mut self, place: usize) {
+        debug_assert!(self.is_live::<NOTED>(place));
+        if NOTED {
+            return self.set_note(place, 0);
+        }
+        let word = self.word(place / 64);
+        self.set_word(place / 64, word & !(1 << (place % 64)));
+    }
+
+    /// Live blocks, by counting them.
+    fn len(&self) -> usize {
+        self.places().count()
+    }
+
+    /// Where blocks start, ascending.
+    fn places(&self) -> impl Iterator<Item = usize> {
+        let mark_bits = 6 - self.word_places_log2;
+        let is_noted = self.is_noted();
+        (0..self.high).flat_map(move |index| {
+            let mut word = u64::from_le(self.word(index));
+            std::iter::from_fn(move || {
+                let mark = (word != 0).then(|| word.trailing_zeros() >> mark_bits)?;
+                word &= if is_noted { !(0xff << (8 * mark)) } else { word - 1 };
+                Some((index << self.word_places_log2) + mark as usize)
+            })
+        })
     }
 
     /// Every live block with its start, ascending.
     fn iter(&self) -> impl Iterator<Item = (usize, Record)> {
-        (0..self.high).flat_map(move |index| {
-            let mut word = self.word(index * 64);
-            let places = std::iter::from_fn(move || {
-                let place = (word != 0).then(|| index * 64 + word.trailing_zeros() as usize)?;
-                word &= word - 1;
-                Some(place)
-            });
-            places.map(|place| (self.start_of(place), self.record(place)))
-        })
+        let offsets = self.places().map(|place| self.offset_of(place));
+        offsets.map(|offset| (self.base + offset, self.record(offset)))
     }
 
     fn check(&self) -> Result<(), String> {
-        let counted = self.iter().count();
-        if counted != self.len {
-            return Err(format!("{counted} bits are set for {} blocks", self.len));
-        }
         match self.iter().find(|(_, record)| record.is_none()) {
             Some((start, _)) => Err(format!("the block {start:#x} has no record")),
             None => Ok(()),
@@ -375,17 +508,46 @@ pub(crate) struct Taken {
 
 impl ControlTables {
     /// Records the block that the crate has just made at `address`, and answers where the program knows
-    /// it; `None` where no block can be.
+    /// it; `None` where no block can be. Of a block that is freed by its address alone, `slack` is noted.
     #[inline]
-    pub(crate) fn insert_at(&mut self, address: NonNull<u8>, block: Block) -> Option<usize> {
-        for table in &mut self.tables {
-            let offset = address.addr().get().wrapping_sub(table.control.addr());
-            if let Some(place) = table.place_of(offset) {
-                table.insert(place, Record::new(block));
-                return Some(table.start_of(place));
-            }
+    pub(crate) fn insert_at<const NOTED: bool>(
+        &mut self,
+        address: NonNull<u8>,
+        block: Block,
+        slack: Option<usize>,
+    ) -> Option<usize> {
+        let note = note_of(slack);
+        // Most allocators have one range; the others cost the first nothing.
+        if let Some(first) = self.tables.first_mut()
+            && let Some((place, offset)) = first.place_at(address)
+        {
+            first.insert::<NOTED>(place, offset, Record::new(block), note);
+            return Some(first.base + offset);
         }
-        None
+        self.insert_behind::<NOTED>(address, block, note)
+    }
+
+    /// As [`insert_at`](Self::insert_at), in any range but the first.
+    #[cold]
+    fn insert_behind<const NOTED: bool>(
+        &mut self,
+        address: NonNull<u8>,
+        block: Block,
+        note: u8,
+    ) -> Option<usize> {
+        self.tables.iter_mut().skip(1).find_map(|table| {
+            let (place, offset) = table.place_at(address)?;
+            table.insert::<NOTED>(place, offset, Record::new(block), note);
+            Some(table.base + offset)
+        })
+    }
+
+    /// Takes the block that starts at `start` off the table, if it is live and its note tells what there is to
+    /// know: where its crate keeps it, and its slack. Nothing has changed otherwise, and [`take`](Self::take)
+    /// judges the free.
+    #[inline]
+    pub(crate) fn take_noted(&mut self, start: usize) -> Option<(NonNull<u8>, usize)> {
+        self.tables.first_mut()?.take_noted(start)
     }
 
     /// Judges the free of `start` and forgets the block.
@@ -394,24 +556,32 @@ impl ControlTables {
     ///
     /// As those of `Ledger::judge`; nothing has changed then.
     #[inline]
-    pub(crate) fn take(
+    pub(crate) fn take<const NOTED: bool>(
         &mut self,
         start: usize,
         size: Option<usize>,
         align: Option<usize>,
     ) -> Outcome<Taken> {
-        for table in &mut self.tables {
-            let Some(place) = table.find(start) else { continue };
-            let record = table.record(place);
-            let block = record.block();
-            if size.is_some_and(|size| size != block.size)
-                || align.is_some_and(|align| align != block.align)
-            {
-                return Err(Refusal::SizeMismatch { size: block.size, align: block.align });
+        if let Some(first) = self.tables.first_mut()
+            && let Some(place) = first.find::<NOTED>(start)
+        {
+            return first.take::<NOTED>(place, start, size, align);
+        }
+        self.take_behind::<NOTED>(start, size, align)
+    }
+
+    /// As [`take`](Self::take), in any range but the first.
+    #[cold]
+    fn take_behind<const NOTED: bool>(
+        &mut self,
+        start: usize,
+        size: Option<usize>,
+        align: Option<usize>,
+    ) -> Outcome<Taken> {
+        for table in self.tables.iter_mut().skip(1) {
+            if let Some(place) = table.find::<NOTED>(start) {
+                return table.take::<NOTED>(place, start, size, align);
             }
-            let address = NonNull::new(table.control_at(place)).ok_or(Refusal::Internal)?;
-            table.remove(place);
-            return Ok(Taken { address, block, is_kept: record.is_kept() });
         }
         Err(Refusal::NotAllocated)
     }
@@ -433,8 +603,21 @@ impl ControlTables {
     /// Notes whether the crate holds the block at `place` under another size than the table.
     pub(crate) fn set_kept(&mut self, Place { range, index, .. }: Place, kept: bool) {
         let table = &mut self.tables[range];
-        let record = table.record(index).with_kept(kept);
-        table.set_record(index, record);
+        let offset = table.offset_of(index);
+        let record = table.record(offset).with_kept(kept);
+        table.set_record(offset, record);
+    }
+
+    /// Every live block of which the slack is noted, with it.
+    pub(crate) fn noted(&self) -> impl Iterator<Item = (Block, usize)> {
+        let tables = self.tables.iter().filter(|table| table.is_noted());
+        tables.flat_map(|table| {
+            table.places().filter_map(|place| {
+                let slack = table.note(place).wrapping_sub(1);
+                let block = table.record(table.offset_of(place)).block();
+                (slack <= NOTE_SLACK_MAX).then(|| (block, usize::from(slack)))
+            })
+        })
     }
 
     /// How many blocks the crate holds under another size.
@@ -450,8 +633,13 @@ impl ControlTables {
 impl LiveSet for ControlTables {
     type Position = Place;
 
+    #[inline]
+    fn counts_slack(&self) -> bool {
+        self.tables.first().is_some_and(ControlTable::is_noted)
+    }
+
     fn len(&self) -> usize {
-        self.tables.iter().map(|table| table.len).sum()
+        self.tables.iter().map(ControlTable::len).sum()
     }
 
     #[inline]
@@ -466,15 +654,24 @@ impl LiveSet for ControlTables {
     fn insert(&mut self, start: usize, block: Block) {
         let found = self.tables.iter_mut().find_map(|table| Some((table.place(start)?, table)));
         let (place, table) = found.expect("blocks start at multiples of a granule in a range");
-        table.insert(place, Record::new(block));
+        let offset = start - table.base;
+        if table.is_noted() {
+            table.insert::<true>(place, offset, Record::new(block), NOTE_RECORD);
+        } else {
+            table.insert::<false>(place, offset, Record::new(block), NOTE_RECORD);
+        }
     }
 
     #[inline]
     fn find(&self, start: usize) -> Option<Place> {
         let mut tables = self.tables.iter().enumerate();
         tables.find_map(|(range, table)| {
-            let index = table.find(start)?;
-            Some(Place { range, index, found: table.record(index) })
+            let index = if table.is_noted() {
+                table.find::<true>(start)
+            } else {
+                table.find::<false>(start)
+            }?;
+            Some(Place { range, index, found: table.record(start - table.base) })
         })
     }
 
@@ -485,26 +682,33 @@ impl LiveSet for ControlTables {
 
     #[inline]
     fn remove(&mut self, Place { range, index, .. }: Place) {
-        self.tables[range].remove(index);
+        let table = &mut self.tables[range];
+        if table.is_noted() { table.remove::<true>(index) } else { table.remove::<false>(index) }
     }
 
     fn set_size(&mut self, Place { range, index, .. }: Place, size: usize) {
         let table = &mut self.tables[range];
-        let record = table.record(index).with_size(size);
-        table.set_record(index, record);
+        let offset = table.offset_of(index);
+        let record = table.record(offset).with_size(size);
+        table.set_record(offset, record);
+        if table.is_noted() {
+            table.set_note(index, NOTE_RECORD);
+        }
     }
 
     fn mark(&mut self, Place { range, index, .. }: Place) -> bool {
         let table = &mut self.tables[range];
-        let record = table.record(index);
-        table.set_record(index, record.with_mark(true));
+        let offset = table.offset_of(index);
+        let record = table.record(offset);
+        table.set_record(offset, record.with_mark(true));
         !record.is_marked()
     }
 
     fn unmark(&mut self, Place { range, index, .. }: Place) {
         let table = &mut self.tables[range];
-        let record = table.record(index).with_mark(false);
-        table.set_record(index, record);
+        let offset = table.offset_of(index);
+        let record = table.record(offset).with_mark(false);
+        table.set_record(offset, record);
     }
 
     fn sorted(&self) -> Result<Vec<(usize, Block)>, TryReserveError> {
@@ -537,7 +741,7 @@ mod tests {
 
     use super::*;
 
-    /// A table over memory of its own.
+    /// A table over memory of its own; one of notes where the granule is that of slabs.
     fn tables(base: usize, size: usize, granule: usize) -> (ControlTables, Arc<Region>) {
         let residue = base & (WINDOW_BYTES - 1);
         let placement = Placement { modulus: WINDOW_BYTES, residue };
@@ -545,7 +749,8 @@ mod tests {
         control.commit(0, size).unwrap();
         // SAFETY: nobody else writes there while a block is recorded.
         let table =
-            unsafe { ControlTable::new(base, size, granule, Arc::clone(&control)) }.unwrap();
+            unsafe { ControlTable::new(base, size, granule, Arc::clone(&control), granule == 64) }
+                .unwrap();
         (ControlTables { tables: vec![table] }, control)
     }
 
@@ -617,6 +822,41 @@ mod tests {
         assert_eq!(live.sorted().unwrap(), [(4104, block(16))]);
     }
 
+    /// A note is believed only where a live block starts and the note holds its slack.
+    #[test]
+    fn takes_by_a_note_what_is_live_and_was_noted() {
+        let (base, granule) = (1 << 20, 64);
+        let (mut live, control) = tables(base, 1 << 20, granule);
+        let address = |start: usize| {
+            control.base().map_addr(|first| first.checked_add(start - base).unwrap())
+        };
+        let starts = (base..).step_by(granule);
+        for (start, slack) in starts.zip([Some(0), Some(1), Some(253), Some(254), Some(512), None])
+        {
+            assert!(live.take_noted(start).is_none());
+            assert_eq!(live.insert_at::<true>(address(start), block(7), slack), Some(start));
+            for stranger in [start - granule, start + 1, start + 8, start + granule, 0, usize::MAX]
+            {
+                assert!(live.take_noted(stranger).is_none());
+            }
+            live.check().unwrap();
+            assert_eq!(live.sorted().unwrap(), [(start, block(7))]);
+            let noted = slack.filter(|&slack| slack <= 253);
+            assert_eq!(live.take_noted(start), noted.map(|slack| (address(start), slack)));
+            if noted.is_none() {
+                assert_eq!(live.take::<true>(start, None, None).unwrap().block, block(7));
+            }
+            assert!(live.take_noted(start).is_none());
+            assert_eq!(live.len(), 0);
+        }
+        // What has another size or is kept under one is known by its record alone.
+        live.insert_at::<true>(address(base), block(7), Some(57));
+        let place = live.find(base).unwrap();
+        live.set_size(place, 6);
+        assert!(live.take_noted(base).is_none());
+        assert_eq!(live.take::<true>(base, None, None).unwrap().block, block(6));
+    }
+
     #[test]
     fn touches_no_more_than_its_blocks() {
         let (mut live, control) = tables(0, 1 << 34, 8);
@@ -624,16 +864,22 @@ mod tests {
             live.insert(index * 64, block(1));
         }
         let resident = |region: &Region| heapwright_region::resident_bytes(region).unwrap();
-        assert!(resident(&live.tables[0].bits_region) <= 4096);
+        assert!(resident(&live.tables[0].marks_region) <= 4096);
         assert!(resident(&control) <= 16 * 4096);
     }
 
     /// Blocks a page apart may make up to one window more resident than they touch, wide ones nothing.
     #[test]
     fn asks_for_large_pages_where_they_will_be_filled() {
-        for (stride, more_max) in [(544, WINDOW_BYTES), (4096, WINDOW_BYTES), (1 << 16, 0)] {
+        for (stride, granule, more_max) in [
+            (544, 16, WINDOW_BYTES),
+            (4096, 16, WINDOW_BYTES),
+            (1 << 16, 16, 0),
+            (512, 64, WINDOW_BYTES),
+            (1 << 16, 64, 0),
+        ] {
             let base = (5 << 20) + 4096 * 3;
-            let (mut live, control) = tables(base, 64 << 20, 16);
+            let (mut live, control) = tables(base, 64 << 20, granule);
             let mut pages = std::collections::BTreeSet::new();
             for start in (base..base + (33 << 20)).step_by(stride) {
                 live.insert(start, block(16));
@@ -669,20 +915,21 @@ mod tests {
                         assert_eq!(live.block(place), expected);
                         let Block { size, align } = expected;
                         let mismatch = Err(Refusal::SizeMismatch { size, align });
-                        let taken = |taken: Taken| (taken.address, taken.block, taken.is_kept);
-                        assert_eq!(live.take(start, Some(size + 1), None).map(taken), mismatch);
-                        assert_eq!(live.take(start, None, Some(align << 1)).map(taken), mismatch);
+                        let mut take = |size, align| {
+                            let taken = if granule == 64 {
+                                live.take::<true>(start, size, align)
+                            } else {
+                                live.take::<false>(start, size, align)
+                            };
+                            taken.map(|taken| (taken.address, taken.block, taken.is_kept))
+                        };
+                        assert_eq!(take(Some(size + 1), None), mismatch);
+                        assert_eq!(take(None, Some(align << 1)), mismatch);
                         let address = control.base().map_addr(|first| {
                             first.checked_add(start - base).expect("no mapping wraps around")
                         });
-                        assert_eq!(
-                            live.take(start, Some(size), Some(align)).map(taken),
-                            Ok((address, expected, false))
-                        );
-                        assert_eq!(
-                            live.take(start, None, None).map(taken),
-                            Err(Refusal::NotAllocated)
-                        );
+                        assert_eq!(take(Some(size), Some(align)), Ok((address, expected, false)));
+                        assert_eq!(take(None, None), Err(Refusal::NotAllocated));
                     }
                     (None, None) => {
                         let bits = random.below(53);
@@ -691,15 +938,22 @@ mod tests {
                         let address = control.base().map_addr(|first| {
                             first.checked_add(start - base).expect("no mapping wraps around")
                         });
-                        assert_eq!(live.insert_at(address, made), Some(start));
+                        let inserted = if granule == 64 {
+                            let bits = random.below(12);
+                            let slack = Some(random.below(1 << bits));
+                            live.insert_at::<true>(address, made, slack)
+                        } else {
+                            live.insert_at::<false>(address, made, None)
+                        };
+                        assert_eq!(inserted, Some(start));
                         oracle.insert(start, made);
                         let inside = 1 + random.below(granule - 1);
                         assert!(live.find(start + inside).is_none());
                     }
                     (found, expected) => panic!("{start}: {found:?} against {expected:?}"),
                 }
-                assert_eq!(live.len(), oracle.len());
                 if step % 1024 == 0 {
+                    assert_eq!(live.len(), oracle.len());
                     live.check().unwrap();
                     let expected: Vec<_> =
                         oracle.iter().map(|(&start, &made)| (start, made)).collect();

@@ -76,6 +76,11 @@ pub(crate) trait LiveSet {
     /// Live blocks.
     fn len(&self) -> usize;
 
+    /// Whether a block's slack is known where its size is not: what is granted beyond what was asked for.
+    fn counts_slack(&self) -> bool {
+        false
+    }
+
     /// Makes room for `additional` more blocks, so that as many inserts cannot fail.
     ///
     /// # Errors
@@ -201,6 +206,8 @@ pub(crate) struct Ledger<L = LiveTable> {
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 struct Counters {
+    /// Asked for by live blocks; where the live set counts slack, less what is granted to them, and so at most
+    /// 0, modulo 2^64.
     requested: usize,
     failures: usize,
     allocs: usize,
@@ -321,21 +328,42 @@ impl<L: LiveSet> Ledger<L> {
         self.count_birth(block.size, used);
     }
 
-    /// Counts a block that `live` has just recorded.
+    /// Counts a block that `live` has just recorded. Where `live` counts slack, `size` is less what is granted,
+    /// modulo 2^64.
     #[inline]
     pub(crate) fn count_birth(&mut self, size: usize, used: usize) {
-        self.counters.requested += size;
+        self.counters.requested = self.counters.requested.wrapping_add(size);
         self.counters.allocs += 1;
         if used > self.counters.peak_used {
             self.counters.peak_used = used;
         }
     }
 
-    /// Counts a block that `live` has just forgotten.
+    /// Counts a block that `live` has just forgotten; `size` as in [`count_birth`](Self::count_birth).
     #[inline]
     pub(crate) fn count_death(&mut self, size: usize) {
-        self.counters.requested -= size;
+        self.counters.requested = self.counters.requested.wrapping_sub(size);
         self.counters.frees += 1;
+    }
+
+    /// Counts that what is granted to one block has changed, where `live` counts slack.
+    pub(crate) fn regranted(&mut self, used_before: usize, used: usize) {
+        if self.live.counts_slack() {
+            self.count_change(used, used_before);
+        }
+    }
+
+    fn count_change(&mut self, old: usize, new: usize) {
+        self.counters.requested = self.counters.requested.wrapping_sub(old).wrapping_add(new);
+    }
+
+    /// Asked for by live blocks, where that much is used.
+    fn requested(&self, used: usize) -> usize {
+        if self.live.counts_slack() {
+            used.wrapping_add(self.counters.requested)
+        } else {
+            self.counters.requested
+        }
     }
 
     /// Judges a free, or any call that names a live block.
@@ -374,7 +402,7 @@ impl<L: LiveSet> Ledger<L> {
     pub(crate) fn resized(&mut self, position: L::Position, size: usize, used: usize) {
         let old = self.live.block(position);
         self.live.set_size(position, size);
-        self.counters.requested = self.counters.requested - old.size + size;
+        self.count_change(old.size, size);
         self.counters.peak_used = self.counters.peak_used.max(used);
     }
 
@@ -395,7 +423,7 @@ impl<L: LiveSet> Ledger<L> {
     ) {
         self.live.remove(position);
         self.live.insert(start, Block { size, align: old.align });
-        self.counters.requested = self.counters.requested - old.size + size;
+        self.count_change(old.size, size);
         self.counters.peak_used = self.counters.peak_used.max(used);
     }
 
@@ -432,10 +460,10 @@ impl<L: LiveSet> Ledger<L> {
         Stats {
             total: totals.total,
             used: totals.used,
-            requested: self.counters.requested,
+            requested: self.requested(totals.used),
             available: totals.total - totals.used,
             largest_free: totals.largest_free,
-            blocks: self.live.len(),
+            blocks: self.counters.allocs - self.counters.frees,
             allocs: self.counters.allocs,
             frees: self.counters.frees,
             failures: self.counters.failures,
@@ -482,11 +510,9 @@ impl<L: LiveSet> Ledger<L> {
             requested += block.size;
             granted += covered;
         }
-        if requested != self.counters.requested {
-            return Err(format!(
-                "{requested} are requested, {} are counted",
-                self.counters.requested
-            ));
+        let counted = self.requested(totals.used);
+        if requested != counted {
+            return Err(format!("{requested} are requested, {counted} are counted"));
         }
         if self.counters.allocs - self.counters.frees != blocks.len() {
             let (allocs, frees) = (self.counters.allocs, self.counters.frees);

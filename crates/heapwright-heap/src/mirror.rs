@@ -30,7 +30,7 @@ use crate::{
     any_mirror::AnyMirror,
     arena::{ALIGN_MAX, Arena, ControlPlacement, Memory, copy_data},
     control_table::{ControlTable, ControlTables, Taken},
-    ledger::{Ledger, LiveSet as _, Span, Stats, Totals},
+    ledger::{Ledger, LiveSet as _, RANGE_END_MAX, Span, Stats, Totals},
     live_table::Block,
     refusal::{Outcome, Refusal},
 };
@@ -96,6 +96,9 @@ impl<F: ByteFamily> Mirror<F> {
         }
     }
 
+    /// Whether a note beside the live bit tells how a block is freed.
+    const NOTED: bool = F::DEALLOC_AT_MAX > 0;
+
     /// The wrapped allocator, to look at.
     pub fn family(&self) -> &F {
         &self.family
@@ -116,8 +119,9 @@ impl<F: ByteFamily> Mirror<F> {
         let base = arena.control_base();
         let control = Arc::clone(arena.control().ok_or(Refusal::Internal)?);
         // SAFETY: the first word of a live block is the table's, as every `ByteFamily` promises (bullet 1).
-        let table = unsafe { ControlTable::new(start, size, self.rules.granule, control) }
-            .map_err(|error| self.ledger.fail(Refusal::of_system(&error, size)))?;
+        let table =
+            unsafe { ControlTable::new(start, size, self.rules.granule, control, Self::NOTED) }
+                .map_err(|error| self.ledger.fail(Refusal::of_system(&error, size)))?;
         let added = if first {
             // SAFETY: the control mapping is writable, the crate's alone, and `self.arenas` keeps it
             // until the family is dropped (invariant 4).
@@ -148,8 +152,8 @@ impl<F: ByteFamily> Mirror<F> {
     pub fn alloc(&mut self, size: usize, align: usize) -> Outcome<usize> {
         let layout = layout_of(size, align)?;
         self.ledger.ready()?;
-        match self.family.alloc(layout) {
-            Ok(address) => self.record(address, Block { size, align }, self.family.used_bytes()),
+        match self.family.alloc_usable(layout) {
+            Ok((address, usable)) => self.record(address, layout, usable, self.family.used_bytes()),
             Err(error) => Err(self.ledger.fail(Refusal::of(error, size))),
         }
     }
@@ -182,26 +186,97 @@ impl<F: ByteFamily> Mirror<F> {
     #[inline]
     pub fn dealloc(&mut self, pos: usize, size: Option<usize>, align: Option<usize>) -> Outcome {
         self.ledger.ready()?;
-        // From here on the block is nobody's: nothing below can fail but by a bug, which poisons.
-        let Taken { address, block, is_kept } = self.ledger.live.take(pos, size, align)?;
-        let held = if is_kept { self.kept.remove(&pos) } else { Some(block.size) };
-        let layout = held.and_then(|size| Layout::from_size_align(size, block.align).ok());
-        // SAFETY: the table said that the block is live (bullet 1) and how the crate knows it (bullet 2).
-        let freed = layout.map(|layout| unsafe { self.family.dealloc(address, layout) });
-        if !matches!(freed, Some(Ok(()))) {
-            return Err(self.broken("the crate does not know a live block"));
+        if Self::NOTED {
+            // What the program says of the block is compared with its record, in `dealloc_recorded`.
+            if size.is_none()
+                && align.is_none()
+                && let Some((address, slack)) = self.ledger.live.take_noted(pos)
+            {
+                self.ledger.count_death(slack.wrapping_neg());
+                // SAFETY: the table said that the block is live (bullet 1), and only those of such layouts have
+                // a slack noted (bullet 2).
+                return match unsafe { self.family.dealloc_at(address) } {
+                    Ok(()) => Ok(()),
+                    Err(_) => Err(self.broken("the crate does not know a live block")),
+                };
+            }
+            return self.dealloc_recorded::<true>(pos, size, align);
         }
-        self.ledger.count_death(block.size);
-        Ok(())
+        self.dealloc_recorded::<false>(pos, size, align)
     }
 
-    /// Records the block that the crate has just made at `address`; where the program knows it.
+    /// Frees the block at `pos` by its record.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotAllocated`], [`Refusal::SizeMismatch`].
     #[inline]
-    fn record(&mut self, address: NonNull<u8>, block: Block, used: usize) -> Outcome<usize> {
-        let Some(pos) = self.ledger.live.insert_at(address, block) else {
+    fn dealloc_recorded<const NOTED: bool>(
+        &mut self,
+        pos: usize,
+        size: Option<usize>,
+        align: Option<usize>,
+    ) -> Outcome {
+        // From here on the block is nobody's: nothing below can fail but by a bug, which poisons.
+        let Taken { address, block, is_kept } = self.ledger.live.take::<NOTED>(pos, size, align)?;
+        if is_kept {
+            return self.dealloc_kept(pos, address, block);
+        }
+        // SAFETY: a layout of this alignment was made of this size or of a larger one: by `alloc` or, when
+        // the block was resized, by its family (`ByteFamily::resize`) or, where that failed, for `kept`.
+        let layout = unsafe { Layout::from_size_align_unchecked(block.size, block.align) };
+        self.ledger.count_death(Self::counted(block.size, self.family.usable_size(layout)));
+        // SAFETY: the table said that the block is live (bullet 1) and how the crate knows it (bullet 2).
+        match unsafe { self.family.dealloc_live(address, layout) } {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.broken("the crate does not know a live block")),
+        }
+    }
+
+    /// Frees a block that the crate holds under another size than `block`, which the table has forgotten.
+    #[cold]
+    fn dealloc_kept(&mut self, pos: usize, address: NonNull<u8>, block: Block) -> Outcome {
+        let size = self.kept.remove(&pos);
+        let layout = size.and_then(|size| Layout::from_size_align(size, block.align).ok());
+        let Some(layout) = layout else {
+            return Err(self.broken("nobody knows how the crate holds a live block"));
+        };
+        self.ledger.count_death(Self::counted(block.size, self.family.usable_size(layout)));
+        // SAFETY: the table said that the block is live (bullet 1), `kept` how the crate knows it (bullet 2).
+        match unsafe { self.family.dealloc_live(address, layout) } {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.broken("the crate does not know a live block")),
+        }
+    }
+
+    /// What a block of `size` adds to the ledger's count of bytes requested.
+    #[inline]
+    fn counted(size: usize, usable: usize) -> usize {
+        if Self::NOTED { size.wrapping_sub(usable) } else { size }
+    }
+
+    /// Records the block of `usable` bytes that the crate has just made at `address`; where the program knows it.
+    #[inline]
+    fn record(
+        &mut self,
+        address: NonNull<u8>,
+        layout: Layout,
+        usable: usize,
+        used: usize,
+    ) -> Outcome<usize> {
+        let block = Block { size: layout.size(), align: layout.align() };
+        let counted = Self::counted(block.size, usable);
+        let live = &mut self.ledger.live;
+        let pos = if Self::NOTED {
+            let is_small = block.size.max(block.align) <= F::DEALLOC_AT_MAX;
+            live.insert_at::<true>(address, block, is_small.then_some(counted.wrapping_neg()))
+        } else {
+            live.insert_at::<false>(address, block, None)
+        };
+        let Some(pos) = pos else {
             return Err(self.broken("the crate answered with an address of no range"));
         };
-        self.ledger.count_birth(block.size, used);
+        self.ledger.count_birth(counted, used);
         Ok(pos)
     }
 
@@ -227,6 +302,7 @@ impl<F: ByteFamily> Mirror<F> {
         let is_kept = place.is_kept();
         let layout = self.crate_layout(pos, block, is_kept)?;
         let address = self.control_address(place.range, pos)?;
+        let used_before = self.family.used_bytes();
         // SAFETY: the table says that the block is live (bullet 1) and how the crate knows it (bullet 2).
         match unsafe { self.family.resize(address, layout, new_size) } {
             Ok(new_address) => {
@@ -244,6 +320,7 @@ impl<F: ByteFamily> Mirror<F> {
                     self.move_contents(place.range, pos, range, new_pos, block.size.min(new_size));
                     self.ledger.moved_of(place, block, new_pos, new_size, used);
                 }
+                self.ledger.regranted(used_before, used);
                 Ok(new_pos)
             }
             Err(AllocError::NoMemory) if new_size <= layout.size() => {
@@ -305,7 +382,8 @@ impl<F: ByteFamily> Mirror<F> {
             }
         }
         let used = self.family.used_bytes();
-        taken.into_iter().map(|address| self.record(address, Block { size, align }, used)).collect()
+        let usable = self.family.usable_size(layout);
+        taken.into_iter().map(|address| self.record(address, layout, usable, used)).collect()
     }
 
     /// Gives blocks that were never recorded back to the crate, the last first.
@@ -445,6 +523,13 @@ impl<F: ByteFamily> AnyMirror for Mirror<F> {
         if kept != self.kept.len() {
             return Err(format!("{kept} blocks are kept, {} have a size for it", self.kept.len()));
         }
+        let is_right = |&(block, slack): &(Block, usize)| {
+            Layout::from_size_align(block.size, block.align)
+                .is_ok_and(|layout| self.family.usable_size(layout) == block.size + slack)
+        };
+        if let Some((block, slack)) = self.ledger.live.noted().find(|noted| !is_right(noted)) {
+            return Err(format!("a slack of {slack} is noted for {block:?}"));
+        }
         Ok(blocks)
     }
 
@@ -465,6 +550,16 @@ impl<F: ByteFamily> AnyMirror for Mirror<F> {
 /// is no power of two or above [`ALIGN_MAX`].
 #[inline]
 fn layout_of(size: usize, align: usize) -> Outcome<Layout> {
+    // Where a size is below any range's end, rounding it up cannot overflow: the compiler leaves that out.
+    if size.wrapping_sub(1) >= RANGE_END_MAX || align > ALIGN_MAX {
+        return extreme_layout(size, align);
+    }
+    Layout::from_size_align(size, align).map_err(|_| Refusal::InvalidParam)
+}
+
+/// As [`layout_of`], whatever the size.
+#[cold]
+fn extreme_layout(size: usize, align: usize) -> Outcome<Layout> {
     if size == 0 || align > ALIGN_MAX {
         return Err(Refusal::InvalidParam);
     }
