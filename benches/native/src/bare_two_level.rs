@@ -1,6 +1,10 @@
 //! `buddy-slab-allocator`, the published two-level allocator, as a peer. It lives once a process and takes its CPUs
 //! and its locks from a platform interface, which this file implements with two CPUs (a thread says which one it is) and a
 //! plain spin lock.
+#![expect(
+    clippy::used_underscore_binding,
+    reason = "the macro that implements an interface passes every parameter on, also those that are not used"
+)]
 
 use std::alloc::Layout;
 use std::cell::Cell;

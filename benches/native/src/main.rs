@@ -17,6 +17,10 @@
 )]
 #![cfg_attr(
     feature = "peers",
+    expect(clippy::cast_ptr_alignment, reason = "blocks are aligned to 8 or more, as asked for")
+)]
+#![cfg_attr(
+    feature = "peers",
     expect(clippy::multiple_unsafe_ops_per_block, reason = "a call and the cast of its result")
 )]
 

@@ -151,8 +151,8 @@ macro_rules! with_peer {
                 $body
             }
             "tcmalloc" => {
-                $crate::peer::require_tcmalloc()?;
                 type $P = $crate::peer::Glibc;
+                $crate::peer::require_tcmalloc()?;
                 $body
             }
             other => Err(format!("no peer is called {other}")),

@@ -81,7 +81,7 @@ fn occupy(pages: &mut dyn Pages, state: &str) -> Result<(), String> {
         let taken = match state {
             "empty" => false,
             "checkerboard" => page % 2 == 0,
-            "random" => (x >> 16) % 10 != 0,
+            "random" => !(x >> 16).is_multiple_of(10),
             other => return Err(format!("no state is called {other}")),
         };
         if taken {

@@ -80,7 +80,7 @@ fn replace(mut bare: Box<dyn Bare>, steps: usize, passes: usize) -> Result<Vec<f
     let mut blocks = vec![(0, layout(16)?); LIVE];
     for block in &mut blocks {
         y = next_y(y);
-        let layout = layout(16 + (y >> 20 & 511) as usize)?;
+        let layout = layout(16 + ((y >> 20) & 511) as usize)?;
         *block = (bare.alloc(layout), layout);
     }
     let mut samples = Vec::new();
@@ -91,7 +91,7 @@ fn replace(mut bare: Box<dyn Bare>, steps: usize, passes: usize) -> Result<Vec<f
         while done < steps {
             x = next_x(x);
             y = next_y(y);
-            let layout = layout(16 + (y >> 20 & 511) as usize)?;
+            let layout = layout(16 + ((y >> 20) & 511) as usize)?;
             let block = &mut blocks[below(x, LIVE)];
             // SAFETY: every entry is a live block with its layout; this one is replaced at once.
             unsafe { bare.free(block.0, block.1) };
@@ -103,7 +103,7 @@ fn replace(mut bare: Box<dyn Bare>, steps: usize, passes: usize) -> Result<Vec<f
             unsafe { (p as *mut u8).write(done as u8) };
             *block = (p, layout);
             done += 1;
-            if done & 1023 == 0 && pass == 0 && start.elapsed().as_secs_f64() > 0.5 {
+            if done.is_multiple_of(1024) && pass == 0 && start.elapsed().as_secs_f64() > 0.5 {
                 steps = done; // 40 µs a pair: the crate sets how many there is time for.
             }
         }

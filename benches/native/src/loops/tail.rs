@@ -59,7 +59,7 @@ fn bucket(ticks: u64) -> usize {
     if ticks < 32 {
         return ticks as usize;
     }
-    let log2 = 63 - ticks.leading_zeros();
+    let log2 = ticks.ilog2();
     (log2 as usize - 4) * 32 + ((ticks >> (log2 - 5)) & 31) as usize
 }
 
@@ -141,7 +141,7 @@ fn operations(bare: &mut dyn Bare, steps: usize) -> Result<(Histogram, i64), Str
     let mut i = 0;
     let mut timed = false;
     while i < steps / 2 {
-        if !timed && (i == warm || (i & 1023 == 0 && Instant::now() > end)) {
+        if !timed && (i == warm || (i.is_multiple_of(1024) && Instant::now() > end)) {
             (timed, histogram, before, i) = (true, Histogram::new(), minor_faults(), 0);
             end = Instant::now() + Duration::from_secs(SECONDS_MAX);
         }
@@ -164,7 +164,7 @@ fn operations(bare: &mut dyn Bare, steps: usize) -> Result<(Histogram, i64), Str
         histogram.add(middle - start);
         histogram.add(done - middle);
         i += 1;
-        if timed && i & 1023 == 0 && Instant::now() > end {
+        if timed && i.is_multiple_of(1024) && Instant::now() > end {
             break;
         }
     }
