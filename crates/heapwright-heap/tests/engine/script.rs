@@ -264,8 +264,14 @@ impl Script {
             if self.is_full(self.at(FT + class)) {
                 self.make_room(class)?;
             }
-            if !public && self.free_private(p, word, class, entry)? {
-                return Ok(());
+            if !public {
+                // Not one that is closing: its owner's plain stores have ended.
+                let private = word & MODE_MASK as usize == 0;
+                if private && self.free_private(p, word, class, entry)? {
+                    return Ok(());
+                }
+                self.step()?;
+                return Ok(self.heap.free(p)?);
             }
             self.step()?;
             let held = state_held(self.heap.slot());
