@@ -238,6 +238,15 @@ export class HeapCore implements HeapEngine, SlowPath {
     else this.#call2(this.#native.raw.heapFree, block, blockAt(block));
   }
 
+  /** {@inheritDoc SlowPath.settle} */
+  settle(c: number): void {
+    const { ctl, raw } = this.#native;
+    ctl[0] = this.#h;
+    ctl[1] = c;
+    // Advice: what comes back does not matter, and the free that it is given after has succeeded.
+    raw.heapSettle();
+  }
+
   /** Whether the hot path had no room for a block that may be live, and has some now. */
   #madeRoomFor(p: number): boolean {
     const m = this.#m;
@@ -260,7 +269,7 @@ export class HeapCore implements HeapEngine, SlowPath {
     const word = pageMap[Math.floor(p / PAGE)] as number;
     const c = word & AREA.classMask;
     if (c === 0 || c >= AREA.large) return 0;
-    return word >>> AREA.ownerShift === me ? c : -1;
+    return (word & AREA.ownerMask) >>> AREA.ownerShift === me ? c : -1;
   }
 
   /** Makes sure that the free stack of a class is not full. */
@@ -410,13 +419,14 @@ export class HeapCore implements HeapEngine, SlowPath {
   }
 
   #makePool(c: number): ClassPool {
-    const state: PoolState = { top: this.#m[HEAP_PT + c] as number, count: 0 };
+    const state: PoolState = { top: this.#m[HEAP_PT + c] as number, count: 0, publicFrees: 0 };
     return { class: c, state, path: this.#makePoolPath(c, state) };
   }
 
   #makePoolPath(c: number, state: PoolState): PoolPath {
     const slow: PoolSlowPath = {
       alloc: () => this.#poolAlloc(c, state),
+      settle: () => this.settle(c),
       free: (p) => this.#poolFree(c, state, p),
     };
     if (this.#exclusive !== undefined) {

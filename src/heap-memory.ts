@@ -18,10 +18,13 @@ import {
   HEAP_FT,
   HEAP_HAZARD,
   HEAP_LARGE,
+  HEAP_MODE_MASK,
   HEAP_MODE_PUBLIC,
   HEAP_OUTBOX,
   HEAP_OUTBOX_MAX,
+  HEAP_OWNER_MASK,
   HEAP_OWNER_SHIFT,
+  HEAP_QUIET_FREES,
   HEAP_S2C,
   HEAP_SMALL_MAX,
   HEAP_STATES_HELD,
@@ -43,7 +46,10 @@ export const AREA: AreaLayout = {
   hazard: HEAP_HAZARD,
   classMask: HEAP_CLASS_MASK,
   isPublic: HEAP_MODE_PUBLIC,
+  ownerAndMode: HEAP_OWNER_MASK | HEAP_MODE_MASK,
+  ownerMask: HEAP_OWNER_MASK,
   ownerShift: HEAP_OWNER_SHIFT,
+  quietFrees: HEAP_QUIET_FREES,
 };
 
 /** Every block is a multiple of this. */

@@ -48,20 +48,32 @@ export interface AreaLayout {
   readonly classMask: number;
   /** In a word of the page map: states on this page change by atomics only. */
   readonly isPublic: number;
-  /** From this bit on, a word of the page map names the slab's owner. */
+  /** In a word of the page map: the slab's owner, and the mode of the page. */
+  readonly ownerAndMode: number;
+  /** The slab's owner alone. */
+  readonly ownerMask: number;
+  /** The owner begins at this bit. */
   readonly ownerShift: number;
+  /** So many frees of own blocks on public pages are told of at once. */
+  readonly quietFrees: number;
 }
 
 /** What a fast path falls back on: everything that is not an ordinary hit. */
 export interface SlowPath {
   alloc(size: unknown, align: unknown): number;
   free(p: unknown): void;
+  /**
+   * This thread has freed many blocks of its own on public pages, the last of class `c`: these may become
+   * private again. Never throws.
+   */
+  settle(c: number): void;
 }
 
 /** What a pool falls back on. */
 export interface PoolSlowPath {
   alloc(): number;
   free(p: unknown): void;
+  settle(): void;
 }
 
 /** The two functions of a hot path. */
@@ -111,6 +123,8 @@ export interface PoolState {
   top: number;
   /** Allocations since they were last added up. */
   count: number;
+  /** Frees on public pages. */
+  publicFrees: number;
 }
 
 /** The hot path of one size. */
@@ -244,10 +258,12 @@ export function exclusiveBigPath(
 export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPath): HeapPath {
   const { t, pageMap, state, end, big, me, held } = memory;
   const { s2c, at, ft, smallMax, outbox, outboxMax, hazard } = area;
-  const { classMask, isPublic, ownerShift } = area;
-  // What a word of a page of this thread's own says beside the class.
+  const { classMask, isPublic, ownerAndMode, ownerShift, quietFrees } = area;
+  // What a word of a page of this thread's own says of owner and mode.
   const mine = me << ownerShift;
   const mineInPublic = mine | isPublic;
+  /** Own frees on public pages since they were last told of, by class number. */
+  const publicFrees = new Int32Array(classMask + 1);
   // Of this attachment: another thread may get the same area later, under another number.
   const alive = (t[0] as number) || -1; // Never that of a heap that was destroyed meanwhile.
 
@@ -278,7 +294,7 @@ export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPat
         t[hazard] = g;
         const word = pageMap[g >>> 8] as number;
         const c = word & classMask;
-        if (word - c === mine && state[g] === 1) {
+        if ((word & ownerAndMode) === mine && state[g] === 1) {
           const top = t[ft + c] as number;
           if (t[top] !== 0) {
             state[g] = 0;
@@ -295,14 +311,18 @@ export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPat
     slow.free(p);
   }
 
+  // Longer than what V8 inlines (460 bytes of bytecode): inside of `free` it would keep that out of the program's loop.
   function freePublic(g: number, word: number, c: number): boolean {
-    if (word - c === mineInPublic) {
+    if ((word & ownerAndMode) === mineInPublic) {
       const top = t[ft + c] as number;
       if (t[top] === 0 || Atomics.compareExchange(state, g, 1, held) !== 1) return false;
       // Looked at again, now that the block is nobody else's: its slab cannot change any more.
       if (pageMap[g >>> 8] === word) {
         t[top] = big ? g : g * 16;
         t[ft + c] = top + 1;
+        const frees = (publicFrees[c] as number) + 1;
+        publicFrees[c] = frees === quietFrees ? 0 : frees;
+        if (frees === quietFrees) slow.settle(c);
         return true;
       }
       // Unless its owner has freed the block by a plain store meanwhile.
@@ -431,7 +451,9 @@ export function sharedPoolPath(
   slow: PoolSlowPath,
 ): PoolPath {
   const { t, pageMap, state, end, big, me, held } = memory;
-  const { hazard, isPublic, ownerShift } = area;
+  const { classMask, hazard, isPublic, ownerAndMode, ownerShift, quietFrees } = area;
+  // Of a word of the page map: all but its generation.
+  const looked = classMask | ownerAndMode;
   const own = c | (me << ownerShift);
   const ownInPublic = own | isPublic;
   const alive = (t[0] as number) || -1; // Never that of a heap that was destroyed meanwhile.
@@ -455,7 +477,7 @@ export function sharedPoolPath(
       if (g * 16 === p && t[top] !== 0) {
         t[hazard] = g;
         const word = pageMap[g >>> 8] as number;
-        if (word === own && state[g] === 1) {
+        if ((word & looked) === own && state[g] === 1) {
           state[g] = 0;
           t[top] = big ? g : p;
           s.top = top + 1;
@@ -463,10 +485,12 @@ export function sharedPoolPath(
           return;
         }
         t[hazard] = 0;
-        if (word === ownInPublic && Atomics.compareExchange(state, g, 1, held) === 1) {
+        if ((word & looked) === ownInPublic && Atomics.compareExchange(state, g, 1, held) === 1) {
           if (pageMap[g >>> 8] === word) {
             t[top] = big ? g : p;
             s.top = top + 1;
+            s.publicFrees = (s.publicFrees + 1) % quietFrees;
+            if (s.publicFrees === 0) slow.settle();
             return;
           }
           // Unless its owner has freed the block by a plain store meanwhile.

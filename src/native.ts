@@ -75,6 +75,7 @@ export interface HeapCallbacks {
   heapPoolFlush(): void;
   /** `[h]`: hands back what other threads own. */
   heapOutbox(): void;
+  heapSettle(): void;
   /** `[h, size, align] → [p]` */
   heapAlloc(): void;
   /** `[h, size, align] → [p]` */
@@ -271,6 +272,7 @@ function rawCallbacks(binding: Binding): RawCallbacks & HeapCallbacks {
     heapPoolRefill: binding.heapPoolRefill,
     heapPoolFlush: binding.heapPoolFlush,
     heapOutbox: binding.heapOutbox,
+    heapSettle: binding.heapSettle,
     heapAlloc: binding.heapAlloc,
     heapAllocZeroed: binding.heapAllocZeroed,
     heapFree: binding.heapFree,

@@ -53,7 +53,10 @@ pub(crate) const LAYOUT: &[(&str, f64)] = &[
     ("HEAP_LARGE", layout::CLASS_LARGE as f64),
     ("HEAP_CLASS_MASK", layout::CLASS_MASK as f64),
     ("HEAP_MODE_PUBLIC", layout::MODE_PUBLIC as f64),
+    ("HEAP_MODE_MASK", layout::MODE_MASK as f64),
+    ("HEAP_OWNER_MASK", layout::OWNER_MASK as f64),
     ("HEAP_OWNER_SHIFT", layout::OWNER_SHIFT as f64),
+    ("HEAP_QUIET_FREES", layout::QUIET_FREES as f64),
     ("HEAP_OUTBOX", layout::OUTBOX as f64),
     ("HEAP_OUTBOX_MAX", layout::OUTBOX_MAX as f64),
     ("HEAP_POISON", layout::POISON as f64),
@@ -167,6 +170,12 @@ pub(crate) fn pool_flush(environment: &Environment) -> Answer {
 /// `heapOutbox` [h].
 pub(crate) fn outbox(environment: &Environment) -> Answer {
     with_heap(environment, Attachment::flush_outbox)
+}
+
+/// `heapSettle` [h, class].
+pub(crate) fn settle(environment: &Environment) -> Answer {
+    let class = environment.control.integer(1)?;
+    with_heap(environment, |heap| heap.settle(class))
 }
 
 /// `heapAlloc` [h, size, align] → [p].

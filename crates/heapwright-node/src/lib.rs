@@ -119,6 +119,7 @@ fn register_heap(env: napi::sys::napi_env, exports: napi::sys::napi_value) -> na
         c"heapPoolRefill" => heap::pool_refill,
         c"heapPoolFlush" => heap::pool_flush,
         c"heapOutbox" => heap::outbox,
+        c"heapSettle" => heap::settle,
         c"heapAlloc" => heap::alloc,
         c"heapAllocZeroed" => heap::alloc_zeroed,
         c"heapFree" => heap::free,

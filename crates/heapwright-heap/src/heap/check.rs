@@ -6,7 +6,7 @@ use super::{
     Attachment, HeapEngine, HeapResult,
     geometry::{MODE_MASK, MODE_PUBLIC, PAGE_BYTES, STATE_LIVE, STATE_OUTBOX},
     lock,
-    page_map::{LARGE_WORD, PageMap},
+    page_map::{GENERATION_MASK, LARGE_WORD, PageMap},
     publish::{class_of, owner_of},
     state::StateMap,
 };
@@ -173,7 +173,7 @@ impl HeapEngine {
         let mut used = 0;
         let mut damage = Ok(());
         self.pages.residency.for_each_touched(|p| {
-            let word = self.pages.word(p);
+            let word = self.pages.word(p) & !GENERATION_MASK;
             let slab = self.global.slab_at(p);
             let expected = match slab {
                 Some(slab) => PageMap::slab_word(slab.class, slab.owner),

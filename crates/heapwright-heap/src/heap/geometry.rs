@@ -114,6 +114,18 @@ pub const MODE_PUBLIC: i32 = 2 << 7;
 pub const MODE_MASK: i32 = 3 << 7;
 /// The owner's slot in a page map word starts at this bit.
 pub const OWNER_SHIFT: usize = 9;
+/// The owner's slot in a page map word.
+pub const OWNER_MASK: i32 = 0x3ff << OWNER_SHIFT;
+/// In a page map word of a shared heap, from this bit on: how often its owner had made pages private again when
+/// the slab was made or the page was made private, modulo [`GENERATIONS`]. Tells a public page from the same
+/// one after a time as a private page.
+pub const GENERATION_SHIFT: usize = 19;
+/// Generations that a page map word can tell apart.
+pub const GENERATIONS: u32 = 1 << 12;
+
+/// How many frees of its own blocks on public pages a thread of a shared heap tells of at once
+/// (`Attachment::settle`).
+pub const QUIET_FREES: usize = 256;
 
 /// State of a block, shared mode: not live.
 pub const STATE_DEAD: u8 = 0;
@@ -152,7 +164,9 @@ const _: () = assert!((STACK_STRIDE / 16) % 2 == 1 && STACK_STRIDE.is_multiple_o
 const _: () = assert!(STACKS + CLASSES_MAX * STACKS_PER_CLASS * STACK_STRIDE <= OUTBOX);
 const _: () = assert!((OUTBOX + 1 + OUTBOX_MAX) * 4 <= AREA_BYTES);
 const _: () = assert!(AREA_BYTES.is_multiple_of(64 << 10));
-const _: () = assert!(THREADS_MAX < 1 << (31 - OWNER_SHIFT));
+const _: () = assert!(THREADS_MAX - 1 <= (OWNER_MASK >> OWNER_SHIFT) as usize);
+const _: () = assert!(OWNER_MASK >> GENERATION_SHIFT == 0);
+const _: () = assert!((GENERATIONS as u64) << GENERATION_SHIFT == 1 << 31);
 
 /// Sizes and byte offsets of one heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -134,6 +134,8 @@ struct Thread {
     used_classes: [AtomicUsize; 2],
     /// Bytes in this thread's magazines when `high_water` last looked.
     cached_estimate: AtomicUsize,
+    /// When its public pages may be private again.
+    quiet: publish::Quiet,
 }
 
 /// Counters of the whole heap. They are written with relaxed atomics: exact at rest.

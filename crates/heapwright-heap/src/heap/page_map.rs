@@ -1,8 +1,7 @@
 //! The page map: what block class a page holds, for JavaScript's eyes.
 //!
-//! The word of a page of a slab is the class number, the mode of the page (`publish.rs`) and the slot of the
-//! slab's owner. The
-//! word of the first page of a live run is [`CLASS_LARGE`]. Every other word is 0: no block starts there
+//! The word of a page of a slab is the class number, the mode of the page (`publish.rs`), the slot of the slab's
+//! owner and a generation. The word of the first page of a live run is [`CLASS_LARGE`]. Every other word is 0: no block starts there
 //! that JavaScript may free by itself. The engine tells of its slabs through [`SlabObserver`].
 //! Which pages were ever handed out is noted beside it (`residency.rs`).
 
@@ -10,7 +9,7 @@ use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
     },
     thread,
 };
@@ -20,13 +19,16 @@ use heapwright_two_level::{CpuId, SizeClass, SlabObserver};
 
 use crate::heap::{
     geometry::{
-        AREA_BYTES, CLASS_LARGE, CLASS_MASK, GRANULE_SHIFT, Geometry, HAZARD, MODE_MASK,
-        MODE_PUBLIC, OWNER_SHIFT, PAGE_BYTES, PAGE_SHIFT,
+        AREA_BYTES, CLASS_LARGE, CLASS_MASK, GENERATION_SHIFT, GENERATIONS, GRANULE_SHIFT,
+        Geometry, HAZARD, MODE_MASK, MODE_PUBLIC, OWNER_SHIFT, PAGE_BYTES, PAGE_SHIFT,
     },
     memory::Mapping,
     publish::owner_of,
     residency::Residency,
 };
+
+/// The generation bits of a word.
+pub(super) const GENERATION_MASK: i32 = ((GENERATIONS - 1) << GENERATION_SHIFT).cast_signed();
 
 /// The word of the first page of a live run.
 #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "7 bits")]
@@ -41,6 +43,8 @@ pub(super) struct PageMap {
     pub(super) residency: Residency,
     /// By owner, a bit for each class number: new pages are public.
     public: Box<[[AtomicU64; 2]]>,
+    /// By owner: the generation of new words.
+    generations: Box<[AtomicU32]>,
     /// Offset of the area of slot 0 of a shared heap.
     areas: usize,
     /// Threads that return slabs of others just now.
@@ -55,6 +59,7 @@ impl PageMap {
             offset: geometry.page_map,
             residency: Residency::new(geometry.size),
             public: (0..geometry.max_threads).map(|_| Default::default()).collect(),
+            generations: (0..geometry.max_threads).map(|_| AtomicU32::new(0)).collect(),
             areas: geometry.areas,
             trimming_others: AtomicUsize::new(0),
         }
@@ -76,6 +81,34 @@ impl PageMap {
         self.public[owner][class / 64].fetch_or(1 << (class % 64), Ordering::Relaxed);
     }
 
+    /// Makes the public pages of the slabs of `class` that `owner` has private again, and those that it makes
+    /// from now on private. For `owner` itself, while no page becomes public.
+    ///
+    /// A thread that has seen one of them public and claims a block there looks at the word again afterwards: it
+    /// is another one, of another generation, so that it cannot be taken for the one seen when the page is
+    /// public once more.
+    pub(super) fn make_private(&self, class: usize, owner: usize) {
+        self.public[owner][class / 64].fetch_and(!(1 << (class % 64)), Ordering::Relaxed);
+        self.generations[owner].fetch_add(1, Ordering::Relaxed);
+        let own = word_of(class, owner);
+        let private = own | self.generation(owner);
+        self.residency.for_each_touched(|p| {
+            let word = self.word(p);
+            if word & !GENERATION_MASK == own | MODE_PUBLIC {
+                // Unless somebody takes the slab away meanwhile.
+                self.exchange(p, word, private);
+            }
+        });
+        // The next free of this thread looks at a state: not before others can see the words.
+        fence(Ordering::SeqCst);
+    }
+
+    /// The generation bits of new words of `owner`.
+    fn generation(&self, owner: usize) -> i32 {
+        let generation = self.generations[owner].load(Ordering::Relaxed) % GENERATIONS;
+        generation.cast_signed() << GENERATION_SHIFT
+    }
+
     /// Makes the pages of all slabs public, now and in future. For one thread, before there is another.
     pub(super) fn share_all(&self) {
         for classes in self.public.iter().flatten() {
@@ -94,11 +127,15 @@ impl PageMap {
     pub(super) fn await_owner(&self, owner: usize, pages: Range<usize>) {
         let ordered = process_barrier();
         debug_assert!(ordered, "pages are private only where there is a barrier");
-        let hazard = self.areas + owner * AREA_BYTES + HAZARD * 4;
-        let page =
-            || self.memory.word(hazard).cast_unsigned() as usize >> (PAGE_SHIFT - GRANULE_SHIFT);
-        while pages.contains(&page()) {
-            thread::yield_now();
+        let hazard = || self.memory.word(self.areas + owner * AREA_BYTES + HAZARD * 4);
+        // What it names next it looks up after the barrier.
+        let named = hazard();
+        if named != 0
+            && pages.contains(&(named.cast_unsigned() as usize >> (PAGE_SHIFT - GRANULE_SHIFT)))
+        {
+            while hazard() == named {
+                thread::yield_now();
+            }
         }
         if cfg!(not(target_arch = "x86_64")) {
             // Stores may be seen out of order: what came before the hazard's end is to be seen, too.
@@ -117,10 +154,9 @@ impl PageMap {
         self.memory.set_word(self.offset + (p >> PAGE_SHIFT) * 4, word);
     }
 
-    /// The word of the pages of a slab.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "10 bits")]
+    /// What the word of a page of a slab says beside its mode and generation.
     pub(super) fn slab_word(class: SizeClass, owner: CpuId) -> i32 {
-        ((usize::from(class.0) + 1) | (usize::from(owner.0) << OWNER_SHIFT)) as i32
+        word_of(usize::from(class.0) + 1, owner.index())
     }
 
     /// A run of `pages` pages at `p` is live now.
@@ -138,7 +174,7 @@ impl PageMap {
 impl SlabObserver for PageMap {
     fn slab_added(&self, base: usize, pages: usize, class: SizeClass, owner: CpuId) {
         self.residency.touch(base, pages);
-        let mut word = Self::slab_word(class, owner);
+        let mut word = Self::slab_word(class, owner) | self.generation(owner.index());
         let number = usize::from(class.0) + 1;
         let public = self.public[owner.index()][number / 64].load(Ordering::Relaxed);
         if public & (1 << (number % 64)) != 0 {
@@ -151,11 +187,14 @@ impl SlabObserver for PageMap {
         let mut owner = None;
         for page in 0..pages {
             let p = base + page * PAGE_BYTES;
-            let word = self.word(p);
+            // Its owner may be making it private.
+            let mut word = self.word(p);
+            while !self.exchange(p, word, 0) {
+                word = self.word(p);
+            }
             if word & MODE_MASK != MODE_PUBLIC {
                 owner = Some(owner_of(word));
             }
-            self.set(p, 0);
         }
         // Where its owner removes a slab it cannot be in the middle of a free.
         if let Some(owner) = owner
@@ -171,7 +210,14 @@ impl SlabObserver for PageMap {
             let p = base + page * PAGE_BYTES;
             let class = self.word(p) & CLASS_MASK;
             // Threads that saw the page public may be about to change a state on it.
-            self.set(p, class | MODE_PUBLIC | (i32::from(owner.0) << OWNER_SHIFT));
+            let word = word_of(class.cast_unsigned() as usize, owner.index());
+            self.set(p, word | MODE_PUBLIC | self.generation(owner.index()));
         }
     }
+}
+
+/// What the word of a page of a slab of class number `class` says beside its mode and generation.
+#[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "19 bits")]
+const fn word_of(class: usize, owner: usize) -> i32 {
+    (class | (owner << OWNER_SHIFT)) as i32
 }

@@ -25,13 +25,24 @@
 //! wait: an owner that frees a block twice may be between its look at the word and its look at the state.
 //!
 //! Classes of an owner of which one page became public get public pages from then on: a program that hands
-//! blocks from thread to thread does so all the time. Where the system has no such barrier, every page is
-//! public.
+//! blocks from thread to thread may do so all the time. It may also do so once in a while, and then an owner
+//! would pay an atomic for each of its own blocks for ever. So an owner that has freed many of its own blocks on
+//! public pages, while others left the class alone, makes all pages of that class *private again*
+//! ([`Attachment::settle`]): it sets their words, fences, and frees by plain stores from then on. Who claims a
+//! block on the strength of what the word was before looks at it again, sees another one, and takes the claim
+//! back; the generation in the word makes it another one even when the page is public again by then.
+//!
+//! Where the system has no such barrier, every page is public for ever.
+
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+
+use heapwright_region::process_barrier;
 
 use super::{
-    HeapEngine,
+    Attachment, HeapEngine, HeapResult,
     geometry::{
-        CLASS_LARGE, CLASS_MASK, MODE_CLOSING, MODE_MASK, MODE_PUBLIC, OWNER_SHIFT, PAGE_SHIFT,
+        CLASS_LARGE, CLASS_MASK, CLASSES_MAX, MODE_CLOSING, MODE_MASK, MODE_PUBLIC, OWNER_MASK,
+        OWNER_SHIFT, PAGE_SHIFT, QUIET_FREES,
     },
     lock,
 };
@@ -43,7 +54,7 @@ pub(super) fn class_of(word: i32) -> usize {
 
 /// The owner's slot in a page map word.
 pub(super) fn owner_of(word: i32) -> usize {
-    (word >> OWNER_SHIFT).cast_unsigned() as usize
+    ((word & OWNER_MASK) >> OWNER_SHIFT).cast_unsigned() as usize
 }
 
 impl HeapEngine {
@@ -81,21 +92,160 @@ impl HeapEngine {
         if self.state.give_up_outbox(&self.meta, p) { None } else { Some(false) }
     }
 
-    /// Makes the page of `p` public, of which `word` was the word. Where it is another one by now, nothing
-    /// may have happened: the caller looks again.
+    /// Makes the page of `p` public, of which `word` was the word, and with it the pages of the same owner
+    /// around it: one barrier does for all of them, and what it costs is the interrupt of a processor. Where it
+    /// is another word by now, nothing may have happened: the caller looks again.
     pub(super) fn publish(&self, p: usize, word: i32) {
         let _one = lock(&self.publishing);
         // Closing: who was here before us did not finish, which only a panic explains.
         let private = word & !MODE_MASK;
-        let closing = private | MODE_CLOSING;
-        if !self.pages.exchange(p, private, closing) && self.pages.word(p) != closing {
+        if self.pages.word(p) & !MODE_CLOSING != private {
             return;
         }
-        let owner = owner_of(word);
-        self.pages.share_class(class_of(word), owner);
+        let (class, owner) = (class_of(word), owner_of(word));
+        self.pages.share_class(class, owner);
         let page = p >> PAGE_SHIFT;
-        self.pages.await_owner(owner, page..page + 1);
-        self.pages.exchange(p, closing, private | MODE_PUBLIC);
+        let first = page - page % WINDOW;
+        let window = first..(first + WINDOW).min(self.geometry.size >> PAGE_SHIFT);
+        let alike = |word: i32| {
+            let small = (1..CLASS_LARGE).contains(&class_of(word));
+            small && word & MODE_MASK != MODE_PUBLIC && owner_of(word) == owner
+        };
+        let mut closing = [0; WINDOW];
+        for (page, was) in window.clone().zip(&mut closing) {
+            let word = self.pages.word(page << PAGE_SHIFT);
+            let private = word & !MODE_MASK;
+            if alike(word)
+                && (word != private
+                    || self.pages.exchange(page << PAGE_SHIFT, word, private | MODE_CLOSING))
+            {
+                *was = private;
+            }
+        }
+        self.pages.await_owner(owner, window.clone());
+        for (page, private) in window.zip(closing) {
+            if private != 0 {
+                let closing = private | MODE_CLOSING;
+                self.pages.exchange(page << PAGE_SHIFT, closing, private | MODE_PUBLIC);
+            }
+        }
+        self.threads[owner].quiet.published(class, self.pops_of(owner));
+    }
+
+    /// Blocks that `slot` has popped from its stacks.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+    fn pops_of(&self, slot: usize) -> u64 {
+        self.magazines(slot).all_allocs() as u64
+    }
+}
+
+impl Attachment {
+    /// Tells that this thread has freed [`QUIET_FREES`] blocks of its own, the last of class number `class`, on
+    /// public pages. Once others have left that class alone for long enough, its pages are private again.
+    /// Advice: whether anything was done does not matter.
+    ///
+    /// # Time Complexity
+    ///
+    /// Constant most of the time; linear in the pages in use once in a while, for as many frees before.
+    ///
+    /// # Errors
+    ///
+    /// [`HeapError::InvalidParam`](super::HeapError::InvalidParam) for a number that is no class; closed,
+    /// poisoned.
+    pub fn settle(&self, class: usize) -> HeapResult {
+        let engine = self.enter()?;
+        engine.class(class)?;
+        let quiet = &engine.threads[self.slot()].quiet;
+        let pages = engine.pages.residency.touched_bytes() >> PAGE_SHIFT;
+        if engine.is_shared() && quiet.is_due(class, pages) {
+            self.make_private(class)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the pages of this thread's slabs of class number `class` private, where the system has the barrier
+    /// that this needs.
+    ///
+    /// # Errors
+    ///
+    /// As [`settle`](Self::settle).
+    #[doc(hidden)]
+    pub fn make_private(&self, class: usize) -> HeapResult {
+        let engine = self.open()?;
+        engine.class(class)?;
+        if engine.is_shared() && process_barrier() {
+            let _one = lock(&engine.publishing);
+            engine.pages.make_private(class, self.slot());
+            let pops = engine.pops_of(self.slot());
+            engine.threads[self.slot()].quiet.made_private(class, pops);
+        }
+        Ok(())
+    }
+}
+
+/// Pages that become public together: those of 2 MiB.
+const WINDOW: usize = 512;
+
+/// How long other threads must leave a class alone before its pages are made private, in calls of
+/// [`Attachment::settle`]; at first, and at most.
+const PATIENCE: u16 = 4;
+const PATIENCE_MAX: u16 = 1 << 12;
+
+/// So many pops of a thread between two changes of the mode are worth their cost: a barrier, and two looks at
+/// the pages.
+const WORTH_POPS: u64 = 1 << 14;
+
+/// A page is looked at in the time that this part of an atomic free takes.
+const PAGES_PER_FREE: usize = 4;
+
+/// What one thread knows of the public pages of its classes, by class number.
+#[derive(Debug)]
+pub(super) struct Quiet {
+    /// Calls of `settle` since a page became public.
+    calls: [AtomicU16; CLASSES_MAX],
+    /// Calls to wait for.
+    patience: [AtomicU16; CLASSES_MAX],
+    /// The thread's pops when its pages were made private; 0 when they were not.
+    since: [AtomicU64; CLASSES_MAX],
+}
+
+impl Default for Quiet {
+    fn default() -> Self {
+        Self {
+            calls: [const { AtomicU16::new(0) }; CLASSES_MAX],
+            patience: [const { AtomicU16::new(PATIENCE) }; CLASSES_MAX],
+            since: [const { AtomicU64::new(0) }; CLASSES_MAX],
+        }
+    }
+}
+
+impl Quiet {
+    /// A call of `settle`, while `pages` pages are in use: whether to make the pages private now.
+    fn is_due(&self, class: usize, pages: usize) -> bool {
+        let calls = self.calls[class].load(Ordering::Relaxed).saturating_add(1);
+        self.calls[class].store(calls, Ordering::Relaxed);
+        calls >= self.patience[class].load(Ordering::Relaxed)
+            && usize::from(calls) * QUIET_FREES * PAGES_PER_FREE >= pages
+    }
+
+    /// The pages of `class` are private, after `pops` pops of their owner.
+    fn made_private(&self, class: usize, pops: u64) {
+        self.calls[class].store(0, Ordering::Relaxed);
+        self.since[class].store(pops.max(1), Ordering::Relaxed);
+    }
+
+    /// A page of `class` has become public, and pages of other classes with it, after `pops` pops of their
+    /// owner: waits longer the next time if this one was not worth it.
+    fn published(&self, class: usize, pops: u64) {
+        let since = self.since[class].load(Ordering::Relaxed);
+        if since != 0 {
+            let patience = self.patience[class].load(Ordering::Relaxed);
+            let worth = pops.saturating_sub(since) >= WORTH_POPS;
+            let next = if worth { patience / 2 } else { patience.saturating_mul(2) };
+            self.patience[class].store(next.clamp(PATIENCE, PATIENCE_MAX), Ordering::Relaxed);
+        }
+        self.calls.iter().for_each(|calls| calls.store(0, Ordering::Relaxed));
+        self.since.iter().for_each(|since| since.store(0, Ordering::Relaxed));
     }
 }
 

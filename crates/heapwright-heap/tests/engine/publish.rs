@@ -7,7 +7,7 @@ use std::sync::{
 
 use heapwright_heap::heap::{
     HeapError,
-    geometry::{CLASS_MASK, MODE_MASK, MODE_PUBLIC, PAGE_BYTES},
+    geometry::{CLASS_MASK, MODE_MASK, MODE_PUBLIC, PAGE_BYTES, STATE_DEAD},
 };
 use heapwright_testkit::{Prng, prng};
 
@@ -185,4 +185,140 @@ fn a_block_is_freed_once_while_its_slab_comes_and_goes() {
         assert_eq!(freed + stolen.load(Ordering::Relaxed), made, "{:?}", engine.poisoned_by());
     });
     assert_eq!(owner.heap.check(), Ok(0), "{:?}", engine.poisoned_by());
+}
+
+#[test]
+fn pages_are_private_again_when_others_leave_them_alone() {
+    if !heapwright_region::process_barrier() {
+        return; // There are no private pages then.
+    }
+    let mut owner = Script::new(heap_of(8 << 20, 2));
+    owner.share();
+    let engine = std::sync::Arc::clone(owner.heap.engine());
+    let other = Script::new(engine.attach().unwrap());
+    let blocks: Vec<_> = (0..1000).map(|_| owner.alloc(64).unwrap()).collect();
+    let word = |p: usize| engine.meta().word(engine.geometry().page_map + p / PAGE_BYTES * 4);
+    let class = owner.class_of(64);
+    // What another thread frees makes the pages around it public, those of other classes too; new ones of
+    // other classes are not.
+    let around = owner.alloc(512).unwrap();
+    other.free(blocks[0]).unwrap();
+    let before = word(blocks[1]);
+    assert_eq!((mode(&owner, blocks[1]), mode(&owner, blocks[999])), (MODE_PUBLIC, MODE_PUBLIC));
+    assert_eq!(mode(&owner, around), MODE_PUBLIC);
+    let apart = owner.alloc(1024).unwrap();
+    assert_eq!(mode(&owner, apart), 0);
+    // Once is not enough of a silence.
+    (0..3).for_each(|_| owner.heap.settle(class).unwrap());
+    assert_eq!(mode(&owner, blocks[1]), MODE_PUBLIC);
+    owner.heap.settle(class).unwrap();
+    assert_eq!((mode(&owner, blocks[1]), mode(&owner, blocks[999])), (0, 0));
+    assert_eq!(mode(&owner, around), MODE_PUBLIC, "each class for itself");
+    // Pages that come later, too; and a second time takes longer, as this one was not worth it.
+    let later: Vec<_> = (0..1000).map(|_| owner.alloc(64).unwrap()).collect();
+    assert_eq!(mode(&owner, later[999]), 0);
+    other.free(blocks[1]).unwrap();
+    assert_eq!(mode(&owner, blocks[1]), MODE_PUBLIC);
+    assert_ne!(word(blocks[1]), before, "who saw it public before must be able to tell");
+    (0..7).for_each(|_| owner.heap.settle(class).unwrap());
+    assert_eq!(mode(&owner, blocks[1]), MODE_PUBLIC);
+    owner.heap.settle(class).unwrap();
+    assert_eq!(mode(&owner, blocks[1]), 0);
+    for bad in [0, 73, 127, usize::MAX] {
+        assert_eq!(owner.heap.settle(bad), Err(HeapError::InvalidParam));
+    }
+    blocks[2..].iter().chain(&later).for_each(|&p| owner.free(p).unwrap());
+    [around, apart].into_iter().for_each(|p| owner.free(p).unwrap());
+    drop(other);
+    assert_eq!(owner.heap.check(), Ok(0));
+}
+
+#[test]
+fn one_of_two_frees_wins_while_pages_become_public_and_private_in_turn() {
+    if !heapwright_region::process_barrier() {
+        return;
+    }
+    let seed = prng::seed(79);
+    let mut owner = Script::new(heap_of(8 << 20, 3));
+    owner.share();
+    let engine = std::sync::Arc::clone(owner.heap.engine());
+    let shown: Vec<_> = (0..256).map(|_| AtomicUsize::new(0)).collect();
+    let stolen = AtomicUsize::new(0);
+    let stop = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for thief in 0..2 {
+            let (engine, shown, stolen, stop) = (&engine, &shown, &stolen, &stop);
+            scope.spawn(move || {
+                let mut rng = Prng::new(seed + thief);
+                let script = Script::new(engine.attach().unwrap());
+                while stop.load(Ordering::Relaxed) == 0 {
+                    let p = shown[rng.below(shown.len())].load(Ordering::Relaxed);
+                    if p != 0 && script.free(p).is_ok() {
+                        stolen.fetch_add(1, Ordering::Relaxed);
+                    }
+                    (0..rng.below(200)).for_each(|_| std::hint::spin_loop());
+                }
+            });
+        }
+        let mut rng = Prng::new(seed + 9);
+        let (mut freed, mut made) = (0, 0);
+        for _ in 0..torture(200, 10_000) {
+            let size = 64 << rng.below(3);
+            for place in &shown {
+                place.store(owner.alloc(size).unwrap(), Ordering::Relaxed);
+                made += 1;
+            }
+            for (index, place) in shown.iter().enumerate() {
+                if index % 32 == 0 {
+                    owner.heap.make_private(owner.class_of(size)).unwrap();
+                }
+                freed += usize::from(owner.free(place.load(Ordering::Relaxed)).is_ok());
+            }
+        }
+        stop.store(1, Ordering::Relaxed);
+        while engine.poisoned_by().is_none() && owner.heap.stats().unwrap().threads > 1 {
+            std::thread::yield_now();
+        }
+        let stolen = stolen.load(Ordering::Relaxed);
+        assert_eq!(freed + stolen, made, "{:?}", engine.poisoned_by());
+        assert!(stolen > 0, "no race");
+    });
+    assert_eq!(owner.heap.check(), Ok(0), "{:?}", engine.poisoned_by());
+}
+
+#[test]
+fn a_claim_on_the_strength_of_a_public_word_is_taken_back_on_a_private_page() {
+    if !heapwright_region::process_barrier() {
+        return;
+    }
+    let mut owner = Script::new(heap_of(8 << 20, 2));
+    owner.share();
+    let engine = std::sync::Arc::clone(owner.heap.engine());
+    let blocks: Vec<_> = (0..10).map(|_| owner.alloc(64).unwrap()).collect();
+    let p = blocks[1];
+    let word = || engine.meta().word(engine.geometry().page_map + p / PAGE_BYTES * 4);
+    let (public, named) = (Barrier::new(2), Barrier::new(2));
+    std::thread::scope(|scope| {
+        let late = scope.spawn(|| {
+            let other = Script::new(engine.attach().unwrap());
+            other.free(blocks[0]).unwrap();
+            let seen = word().cast_unsigned() as usize;
+            public.wait();
+            named.wait();
+            other.free_late(p, seen, || ())
+        });
+        public.wait();
+        assert_eq!(mode(&owner, p), MODE_PUBLIC);
+        owner.heap.make_private(owner.class_of(64)).unwrap();
+        // The owner has named the block and found it live …
+        owner.set_hazard(p);
+        named.wait();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        // … and only now it is dead.
+        let state = engine.geometry().state_bytes + p / 16;
+        engine.meta().set_byte(state, STATE_DEAD);
+        owner.set_hazard(0);
+        let refused = Err(Stop::Refused(HeapError::NotAllocated));
+        assert_eq!(late.join().unwrap(), refused, "two frees of one block");
+    });
 }

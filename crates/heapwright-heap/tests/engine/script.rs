@@ -13,8 +13,8 @@ use heapwright_heap::heap::{
     Attachment, HeapError, Stack,
     geometry::{
         ALIVE, ALLOCS, AT, CLASS_LARGE, CLASS_MASK, COUNT, FT, GRANULE_BYTES, Geometry, HAZARD,
-        MODE_MASK, MODE_PUBLIC, OUTBOX, OUTBOX_MAX, OWNER_SHIFT, PAGE_BYTES, PT, S2C, STATE_DEAD,
-        STATE_LIVE, STATE_OUTBOX, state_held,
+        MODE_MASK, MODE_PUBLIC, OUTBOX, OUTBOX_MAX, OWNER_MASK, OWNER_SHIFT, PAGE_BYTES, PT, S2C,
+        STATE_DEAD, STATE_LIVE, STATE_OUTBOX, state_held,
     },
 };
 
@@ -253,7 +253,8 @@ impl Script {
 
     fn free_shared(&self, p: usize, word: usize, between: impl FnOnce()) -> Run {
         let meta = self.heap.engine().meta();
-        let (class, owner) = (word & CLASS_MASK as usize, word >> OWNER_SHIFT);
+        let (class, owner) =
+            (word & CLASS_MASK as usize, (word & OWNER_MASK as usize) >> OWNER_SHIFT);
         let public = word & MODE_MASK as usize == MODE_PUBLIC as usize;
         let entry = self.geometry.entry_of(p).cast_unsigned() as usize;
         if class == 0 || class == CLASS_LARGE {
