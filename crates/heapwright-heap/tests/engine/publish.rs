@@ -137,14 +137,20 @@ fn one_of_two_frees_wins_while_the_page_becomes_public() {
     }
 }
 
-#[test]
-fn a_block_is_freed_once_while_its_slab_comes_and_goes() {
-    let seed = prng::seed(78);
+/// An owner that allocates and frees, and two threads that free whatever they see of it, at any time: each
+/// block is freed once. `between` is called before the owner's free of block `index` of `round`, and after the last.
+fn is_robbed(
+    seed: u64,
+    rounds: usize,
+    count: usize,
+    size: impl Fn(&mut Prng) -> usize,
+    between: impl Fn(&Script, usize, usize, usize),
+) {
     let mut owner = Script::new(heap_of(8 << 20, 3));
     owner.share();
     let engine = std::sync::Arc::clone(owner.heap.engine());
-    // What the owner has live, and stale addresses that the others free at any time.
-    let shown: Vec<_> = (0..64).map(|_| AtomicUsize::new(0)).collect();
+    // What the owner has live, and stale addresses.
+    let shown: Vec<_> = (0..count).map(|_| AtomicUsize::new(0)).collect();
     let stolen = AtomicUsize::new(0);
     let stop = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -158,25 +164,23 @@ fn a_block_is_freed_once_while_its_slab_comes_and_goes() {
                     if p != 0 && script.free(p).is_ok() {
                         stolen.fetch_add(1, Ordering::Relaxed);
                     }
+                    (0..rng.below(100)).for_each(|_| std::hint::spin_loop());
                 }
             });
         }
         let mut rng = Prng::new(seed + 9);
-        let mut freed = 0;
-        let mut made = 0;
-        for round in 0..torture(300, 20_000) {
-            let size = 16 << rng.below(8);
+        let (mut freed, mut made) = (0, 0);
+        for round in 0..rounds {
+            let size = size(&mut rng);
             for place in &shown {
                 place.store(owner.alloc(size).unwrap(), Ordering::Relaxed);
                 made += 1;
             }
-            for place in &shown {
+            for (index, place) in shown.iter().enumerate() {
+                between(&owner, round, index, size);
                 freed += usize::from(owner.free(place.load(Ordering::Relaxed)).is_ok());
             }
-            if round % 4 == 0 {
-                // Empty slabs go, and their pages come back as another class.
-                owner.heap.trim().unwrap();
-            }
+            between(&owner, round, count, size);
         }
         stop.store(1, Ordering::Relaxed);
         while engine.poisoned_by().is_none() && owner.heap.stats().unwrap().threads > 1 {
@@ -185,6 +189,17 @@ fn a_block_is_freed_once_while_its_slab_comes_and_goes() {
         assert_eq!(freed + stolen.load(Ordering::Relaxed), made, "{:?}", engine.poisoned_by());
     });
     assert_eq!(owner.heap.check(), Ok(0), "{:?}", engine.poisoned_by());
+}
+
+#[test]
+fn a_block_is_freed_once_while_its_slab_comes_and_goes() {
+    let size = |rng: &mut Prng| 16 << rng.below(8);
+    is_robbed(prng::seed(78), torture(300, 20_000), 64, size, |owner, round, index, _| {
+        if round % 4 == 0 && index == 64 {
+            // Empty slabs go, and their pages come back as another class.
+            owner.heap.trim().unwrap();
+        }
+    });
 }
 
 #[test]
@@ -235,55 +250,12 @@ fn pages_are_private_again_when_others_leave_them_alone() {
 
 #[test]
 fn one_of_two_frees_wins_while_pages_become_public_and_private_in_turn() {
-    if !heapwright_region::process_barrier() {
-        return;
-    }
-    let seed = prng::seed(79);
-    let mut owner = Script::new(heap_of(8 << 20, 3));
-    owner.share();
-    let engine = std::sync::Arc::clone(owner.heap.engine());
-    let shown: Vec<_> = (0..256).map(|_| AtomicUsize::new(0)).collect();
-    let stolen = AtomicUsize::new(0);
-    let stop = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for thief in 0..2 {
-            let (engine, shown, stolen, stop) = (&engine, &shown, &stolen, &stop);
-            scope.spawn(move || {
-                let mut rng = Prng::new(seed + thief);
-                let script = Script::new(engine.attach().unwrap());
-                while stop.load(Ordering::Relaxed) == 0 {
-                    let p = shown[rng.below(shown.len())].load(Ordering::Relaxed);
-                    if p != 0 && script.free(p).is_ok() {
-                        stolen.fetch_add(1, Ordering::Relaxed);
-                    }
-                    (0..rng.below(200)).for_each(|_| std::hint::spin_loop());
-                }
-            });
+    let size = |rng: &mut Prng| 64 << rng.below(3);
+    is_robbed(prng::seed(79), torture(200, 10_000), 256, size, |owner, _, index, size| {
+        if index % 32 == 0 {
+            owner.heap.make_private(owner.class_of(size)).unwrap();
         }
-        let mut rng = Prng::new(seed + 9);
-        let (mut freed, mut made) = (0, 0);
-        for _ in 0..torture(200, 10_000) {
-            let size = 64 << rng.below(3);
-            for place in &shown {
-                place.store(owner.alloc(size).unwrap(), Ordering::Relaxed);
-                made += 1;
-            }
-            for (index, place) in shown.iter().enumerate() {
-                if index % 32 == 0 {
-                    owner.heap.make_private(owner.class_of(size)).unwrap();
-                }
-                freed += usize::from(owner.free(place.load(Ordering::Relaxed)).is_ok());
-            }
-        }
-        stop.store(1, Ordering::Relaxed);
-        while engine.poisoned_by().is_none() && owner.heap.stats().unwrap().threads > 1 {
-            std::thread::yield_now();
-        }
-        let stolen = stolen.load(Ordering::Relaxed);
-        assert_eq!(freed + stolen, made, "{:?}", engine.poisoned_by());
-        assert!(stolen > 0, "no race");
     });
-    assert_eq!(owner.heap.check(), Ok(0), "{:?}", engine.poisoned_by());
 }
 
 #[test]
