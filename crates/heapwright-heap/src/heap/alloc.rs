@@ -184,7 +184,7 @@ impl Attachment {
         if self.engine.is_shared() {
             // Others may be idle and sit on what was freed into their slabs.
             let members = self.engine.read_members();
-            self.engine.pages.trim_others(|| {
+            self.engine.pages.return_others(|| {
                 for &slot in members.slots() {
                     self.engine.global.trim(CpuId(slot));
                 }

@@ -48,7 +48,7 @@ pub(super) struct PageMap {
     /// Offset of the area of slot 0 of a shared heap.
     areas: usize,
     /// Threads that return slabs of others just now.
-    trimming_others: AtomicUsize,
+    returning_others: AtomicUsize,
 }
 
 impl PageMap {
@@ -61,7 +61,7 @@ impl PageMap {
             public: (0..geometry.max_threads).map(|_| Default::default()).collect(),
             generations: (0..geometry.max_threads).map(|_| AtomicU32::new(0)).collect(),
             areas: geometry.areas,
-            trimming_others: AtomicUsize::new(0),
+            returning_others: AtomicUsize::new(0),
         }
     }
 
@@ -143,11 +143,12 @@ impl PageMap {
         }
     }
 
-    /// Runs `trim`, which may return slabs whose owners are other threads.
-    pub(super) fn trim_others(&self, trim: impl FnOnce()) {
-        self.trimming_others.fetch_add(1, Ordering::SeqCst);
-        trim();
-        self.trimming_others.fetch_sub(1, Ordering::SeqCst);
+    /// Runs `f`, which may return slabs whose owners are other threads.
+    pub(super) fn return_others<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.returning_others.fetch_add(1, Ordering::SeqCst);
+        let result = f();
+        self.returning_others.fetch_sub(1, Ordering::SeqCst);
+        result
     }
 
     fn set(&self, p: usize, word: i32) {
@@ -198,7 +199,7 @@ impl SlabObserver for PageMap {
         }
         // Where its owner removes a slab it cannot be in the middle of a free.
         if let Some(owner) = owner
-            && self.trimming_others.load(Ordering::SeqCst) != 0
+            && self.returning_others.load(Ordering::SeqCst) != 0
         {
             let first = base >> PAGE_SHIFT;
             self.await_owner(owner, first..first + pages);

@@ -21,8 +21,8 @@
 //! the slab is another too, and the change is taken back, by compare-exchange, as its owner may have stored
 //! meanwhile. That goes for Rust on a thread's own pages too, where it names no hazard.
 //!
-//! A thread that is short of memory takes empty slabs from others. Their pages go back only after the same
-//! wait: an owner that frees a block twice may be between its look at the word and its look at the state.
+//! A thread that is short of memory takes empty slabs from others, and who lets go gives those back that
+//! another has just become the owner of. Their pages go back only after the same wait: an owner that frees a block twice may be between its look at the word and its look at the state.
 //!
 //! Classes of an owner of which one page became public get public pages from then on: a program that hands
 //! blocks from thread to thread may do so all the time. It may also do so once in a while, and then an owner
@@ -220,6 +220,13 @@ impl Default for Quiet {
 }
 
 impl Quiet {
+    /// Another thread has the slot now, and counts its pops from 0.
+    pub(super) fn reset(&self) {
+        self.calls.iter().for_each(|calls| calls.store(0, Ordering::Relaxed));
+        self.patience.iter().for_each(|patience| patience.store(PATIENCE, Ordering::Relaxed));
+        self.since.iter().for_each(|since| since.store(0, Ordering::Relaxed));
+    }
+
     /// A call of `settle`, while `pages` pages are in use: whether to make the pages private now.
     fn is_due(&self, class: usize, pages: usize) -> bool {
         let calls = self.calls[class].load(Ordering::Relaxed).saturating_add(1);
@@ -251,20 +258,38 @@ impl Quiet {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicBool, AtomicUsize},
+        },
+        thread,
+        time::Duration,
+    };
+
+    use heapwright_two_level::{CpuId, SizeClass, SlabObserver};
 
     use super::*;
     use crate::heap::{
         Attachment, Geometry, Mapping,
         geometry::{GRANULE_SHIFT, HAZARD, STATE_DEAD, STATE_LIVE},
+        page_map::PageMap,
     };
 
-    /// A shared heap of 1 MiB that two threads have.
-    fn two_threads() -> (Attachment, Attachment) {
+    /// A heap of 1 MiB that two threads may have.
+    fn engine() -> HeapEngine {
         let geometry = Geometry::new(1 << 20, 2).unwrap();
         let map = |length| Arc::new(Mapping::map(length).unwrap());
         let (data, meta) = (map(geometry.size), map(geometry.meta_size));
-        let engine = Arc::new(HeapEngine::over(geometry, data, meta).unwrap());
+        HeapEngine::over(geometry, data, meta).unwrap()
+    }
+
+    /// A shared heap of 1 MiB that two threads have.
+    fn two_threads() -> (Attachment, Attachment) {
+        attach_two(&Arc::new(engine()))
+    }
+
+    fn attach_two(engine: &Arc<HeapEngine>) -> (Attachment, Attachment) {
         let first = engine.attach().unwrap();
         first.share().unwrap();
         (first, engine.attach().unwrap())
@@ -308,5 +333,100 @@ mod tests {
     #[test]
     fn nor_is_one_of_a_run_of_pages() {
         claims_late(1 << 16);
+    }
+
+    /// The page map, and an heir that turns every page private as soon as it is the heir's. Whenever a page
+    /// of these goes, the heir is in the middle of freeing a block there.
+    #[derive(Debug)]
+    struct HastyHeir {
+        pages: Arc<PageMap>,
+        meta: Arc<Mapping>,
+        hazard: usize,
+        adopting: AtomicBool,
+        removed: AtomicUsize,
+        /// Slabs that were gone before the heir was done.
+        too_soon: AtomicUsize,
+    }
+
+    impl SlabObserver for HastyHeir {
+        fn slab_added(&self, base: usize, pages: usize, class: SizeClass, owner: CpuId) {
+            self.pages.slab_added(base, pages, class, owner);
+        }
+
+        fn slab_removed(&self, base: usize, pages: usize) {
+            let private = self.pages.word(base) & MODE_MASK == 0;
+            if !private || !self.adopting.load(Ordering::Relaxed) {
+                return self.pages.slab_removed(base, pages);
+            }
+            self.removed.fetch_add(1, Ordering::Relaxed);
+            self.meta.set_word(self.hazard, i32::try_from(base >> GRANULE_SHIFT).unwrap());
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    thread::sleep(Duration::from_millis(50));
+                    self.meta.set_word(self.hazard, 0);
+                });
+                self.pages.slab_removed(base, pages);
+                let named = self.meta.word(self.hazard) != 0;
+                self.too_soon.fetch_add(usize::from(named), Ordering::Relaxed);
+            });
+        }
+
+        fn owner_changed(&self, base: usize, pages: usize, owner: CpuId) {
+            self.adopting.store(true, Ordering::Relaxed);
+            self.pages.owner_changed(base, pages, owner);
+            self.pages.make_private(class_of(self.pages.word(base)), owner.index());
+        }
+    }
+
+    /// Who adopts a dead thread's slabs for another gives empty ones back, while the other runs.
+    #[test]
+    fn an_adopted_slab_stays_until_its_heir_has_looked() {
+        if !process_barrier() {
+            return;
+        }
+        let mut engine = engine();
+        let observer = Arc::new(HastyHeir {
+            pages: Arc::clone(&engine.pages),
+            meta: Arc::clone(&engine.meta),
+            hazard: engine.geometry.area(0, true) + HAZARD * 4,
+            adopting: AtomicBool::new(false),
+            removed: AtomicUsize::new(0),
+            too_soon: AtomicUsize::new(0),
+        });
+        engine.global.set_observer(Arc::clone(&observer) as Arc<_>);
+        let (heir, gone) = attach_two(&Arc::new(engine));
+        assert_eq!(heir.slot(), 0);
+        let blocks: Vec<_> = (0..1000).map(|_| gone.alloc(64, 16).unwrap()).collect();
+        for p in blocks {
+            heir.free(p).unwrap();
+        }
+        drop(gone);
+        assert!(observer.removed.load(Ordering::Relaxed) > 0, "nothing was given back");
+        assert_eq!(observer.too_soon.load(Ordering::Relaxed), 0);
+        assert_eq!(heir.check(), Ok(0));
+    }
+
+    #[test]
+    fn a_thread_does_not_inherit_the_patience_of_its_slot() {
+        if !process_barrier() {
+            return;
+        }
+        let (first, other) = two_threads();
+        let engine = Arc::clone(first.engine());
+        let class = 4;
+        for _ in 0..3 {
+            let p = other.alloc(64, 16).unwrap();
+            first.free(p).unwrap();
+            assert_eq!(class_of(engine.pages.word(p)), class);
+            other.make_private(class).unwrap();
+        }
+        let slot = other.slot();
+        let patience =
+            |slot: usize| engine.threads[slot].quiet.patience[class].load(Ordering::Relaxed);
+        assert!(patience(slot) > PATIENCE);
+        drop(other);
+        let next = engine.attach().unwrap();
+        assert_eq!((next.slot(), patience(slot)), (slot, PATIENCE));
+        assert_eq!(engine.threads[slot].quiet.since[class].load(Ordering::Relaxed), 0);
     }
 }

@@ -136,7 +136,8 @@ impl HeapEngine {
         let estimate = thread.cached_estimate.swap(0, Ordering::Relaxed);
         take_away(&self.counters.cached_estimate, estimate);
         thread.used_classes.iter().for_each(|bits| bits.store(0, Ordering::Relaxed));
-        match self.global.adopt(gone, heir) {
+        // The heir runs, may have made private what is its own by now, and what is empty goes back.
+        match self.pages.return_others(|| self.global.adopt(gone, heir)) {
             Ok(()) => Ok(()),
             Err(_) => Err(self.poison(format!("slot {} cannot be adopted", gone.0))),
         }
@@ -155,6 +156,7 @@ impl HeapEngine {
         let alive = self.attachments.fetch_add(1, Ordering::Relaxed) & i32::MAX.cast_unsigned();
         let alive = alive.cast_signed().max(1);
         self.magazines(slot).open(slot, alive, |granules| self.class_of_granules(granules));
+        self.threads[slot].quiet.reset();
     }
 }
 
