@@ -53,4 +53,19 @@ describe('footprint', () => {
     console.log(`${kind}, ${mib} MiB: ${(grown / MIB).toFixed(1)} MiB, ${seconds.toFixed(3)} s`);
     expect(grown).toBeLessThan(8 * MIB);
   });
+
+  // Far more than memory: what looks at all of it does not end in a test's time, or shows in RSS.
+  it.each(['buddy', 'tlsf'])('of %s with 1 TiB is what its blocks have touched', async (kind) => {
+    const source = measure(
+      `api.createAllocator({ kind: '${kind}', size: 2 ** 40, memory: false })`,
+      `const pos = a.alloc(1);
+       let walked = 0;
+       a.walk((start) => { walked += Number(start === pos); });
+       const counts = [a.check(), walked, api.snapshot(a).maps.length, a.stats().blocks];
+       if (String(counts) !== '1,1,1,1') throw new Error(String(counts));
+       a.close();`,
+    );
+    const [grown] = (await numbersOf(source)) as [number, number];
+    expect(grown).toBeLessThan(8 * MIB);
+  });
 });

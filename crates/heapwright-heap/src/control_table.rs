@@ -25,22 +25,30 @@
 //! with a hash table there is no growth, no rehashing pause, no unpredictable branch and no cache line of
 //! its own per block; `docs/mirror.md` has the measurements.
 //!
+//! A crate puts its first block anywhere, often near the end, and a range can be far larger than memory. So
+//! that nobody reads marks that were never written, a byte for each *stretch* of 512 KiB says whether a block
+//! has ever started there, and another byte the same of 4,096 stretches: whoever asks for all blocks of 64 TiB
+//! reads 32 KiB, and then what was in use. The common insert looks at one byte, which is as good as always
+//! set; bytes of neighbors lie on one cache line.
+//!
 //! Large pages: a crate that fills its range in order writes a header into every page, and a free of any of
 //! them then misses the processor's table of pages, which 4 KiB pages fill from 12 MiB on. So before blocks
 //! reach a new window of 2 MiB, [`ControlTable::look_ahead`] asks for one large page there, if nearly every
 //! page of the window before holds a block. A wrong guess costs what is left of one window.
 //!
 //! Invariants ([`LiveSet::check`]):
-//! 1. A mark is not 0 iff a live block starts there; words of marks from `high` on are 0.
+//! 1. A mark is not 0 iff a live block starts there.
 //! 2. The record of a live block is never 0.
 //! 3. A note from 1 to 254 is one more than the block's slack; that of any other live block is 255.
+//! 4. Marks of a stretch whose byte is 0 are 0, and so are the bytes of stretches whose group's byte is 0.
+//!    (Nobody looks there; the ledger would count more blocks than it finds.)
 //!
 //! What makes it work is promised by `ByteRules`, that every block starts at a multiple of a granule, and by
 //! `ByteFamily`, that it has at least 8 bytes and is left alone while it is live.
 //!
 //! Not here: allocators without a control mapping (`live_table.rs`).
 
-use std::{collections::TryReserveError, ptr::NonNull, sync::Arc};
+use std::{collections::TryReserveError, ops::Range, ptr::NonNull, sync::Arc};
 
 use heapwright_core::align_down;
 use heapwright_region::{Advice, Region, RegionError};
@@ -75,8 +83,21 @@ const PAGE_BYTES: usize = 4096;
 /// So many pages before the decision must hold the start of a block.
 const PAGES_DENSE: usize = LOOK_BYTES / PAGE_BYTES / 8 * 7;
 
+/// A stretch of addresses, from one multiple of its length to the next. Large pages are decided on where
+/// one begins.
+const STRETCH_BYTES: usize = 1 << STRETCH_LOG2;
+const STRETCH_LOG2: u32 = 19;
+/// Stretches in a group.
+const GROUP_STRETCHES: usize = 4096;
+
+const _: () = assert!(WINDOW_BYTES.is_multiple_of(STRETCH_BYTES));
+const _: () = assert!(LOOK_BYTES.is_multiple_of(STRETCH_BYTES));
+
 /// The largest size that a record holds; far above 2^53, which bounds every range.
 const SIZE_MAX: usize = (1 << (64 - SIZE_SHIFT)) - 1;
+
+/// Words of marks begin at a multiple of this.
+const CACHE_LINE_BYTES: usize = 64;
 
 const ALIGN_MASK: u64 = 0x3f;
 const MARK_BIT: u64 = 0x40;
@@ -168,9 +189,12 @@ pub(crate) struct ControlTable {
     granule_log2: u32,
     /// Places that one word of marks stands for: 64 by bits, 8 by notes.
     word_places_log2: u32,
-    /// Words of marks below which all that are not 0 lie.
-    high: usize,
-    /// The address from which on a new highest block makes us [`look_ahead`](Self::look_ahead).
+    /// A byte for each stretch, in `marks_region`: not 0 once a block has started there. It points to where
+    /// the byte of address 0 would be.
+    touched: *mut u8,
+    /// A byte for each group of stretches, the first of them that of `base`, in `marks_region`.
+    touched_groups: *mut u8,
+    /// The address from which on the first block of a stretch makes us [`look_ahead`](Self::look_ahead).
     look_at: usize,
     /// Holds the records.
     control_region: Arc<Region>,
@@ -202,14 +226,26 @@ impl ControlTable {
         debug_assert!(control_region.size() >= size);
         debug_assert!(granule.is_power_of_two());
         debug_assert!(granule >= RECORD_BYTES);
+        debug_assert!(size > 0);
         // What is left behind the last whole granule is too short for a block.
         let places = size / granule;
         let word_places_log2 = if noted { NOTES_PER_WORD_LOG2 } else { u64::BITS.ilog2() };
+        debug_assert!(
+            base.is_multiple_of(granule << word_places_log2),
+            "no word has two stretches"
+        );
         let words = (places >> word_places_log2) + 1;
-        let marks_region = Region::reserve(words * size_of::<u64>())?;
+        let first_stretch = base >> STRETCH_LOG2;
+        let stretches = ((base + size - 1) >> STRETCH_LOG2) - first_stretch + 1;
+        let groups = stretches.div_ceil(GROUP_STRETCHES);
+        // The bytes of stretches first: with those of a small range they share its first page of marks.
+        let words_at = (groups + stretches).next_multiple_of(CACHE_LINE_BYTES);
+        let marks_region = Region::reserve(words_at + words * size_of::<u64>())?;
         marks_region.commit(0, marks_region.size())?;
+        let touched_groups = marks_region.base().as_ptr();
+        let touched = touched_groups.wrapping_add(groups).wrapping_sub(first_stretch);
         #[expect(clippy::cast_ptr_alignment, reason = "a region starts at a page")]
-        let words = marks_region.base().as_ptr().cast::<u64>();
+        let words = touched_groups.wrapping_add(words_at).cast::<u64>();
         Ok(Self {
             base,
             control: control_region.base().as_ptr(),
@@ -217,7 +253,8 @@ impl ControlTable {
             places,
             granule_log2: granule.trailing_zeros(),
             word_places_log2,
-            high: 0,
+            touched,
+            touched_groups,
             look_at: base.next_multiple_of(WINDOW_BYTES) + LOOK_BYTES,
             control_region,
             marks_region,
@@ -359,20 +396,63 @@ impl ControlTable {
     fn insert<const NOTED: bool>(&mut self, place: usize, offset: usize, record: Record, note: u8) {
         self.set_live::<NOTED>(place, note);
         self.set_record(offset, record);
-        let word_places_log2 = if NOTED { NOTES_PER_WORD_LOG2 } else { u64::BITS.ilog2() };
-        if place >> word_places_log2 >= self.high {
-            self.rise(place);
+        if !self.is_touched((self.base + offset) >> STRETCH_LOG2) {
+            self.touch(place);
         }
     }
 
-    /// Takes note of a block higher than any before.
+    /// Whether a block has ever started in `stretch`, which the range has a part of.
+    #[inline]
+    fn is_touched(&self, stretch: usize) -> bool {
+        debug_assert!(self.stretches().contains(&stretch));
+        // SAFETY: `new` mapped a byte for each stretch that the range has a part of.
+        unsafe { self.touched.wrapping_add(stretch).read() != 0 }
+    }
+
+    /// Takes note of the first block of a stretch.
     #[cold]
-    fn rise(&mut self, place: usize) {
-        self.high = (place >> self.word_places_log2) + 1;
+    fn touch(&mut self, place: usize) {
         let start = self.base + self.offset_of(place);
+        let stretch = start >> STRETCH_LOG2;
+        let group = (stretch - self.stretches().start) / GROUP_STRETCHES;
+        // SAFETY: as in `is_touched`.
+        unsafe { self.touched.wrapping_add(stretch).write(1) };
+        // SAFETY: `new` mapped a byte for each group of them, counted from the first.
+        unsafe { self.touched_groups.wrapping_add(group).write(1) };
         if start >= self.look_at {
             self.look_ahead(start);
         }
+    }
+
+    /// The stretches that the range has a part of.
+    #[inline]
+    fn stretches(&self) -> Range<usize> {
+        let end = self.base + self.offset_of(self.places);
+        self.base >> STRETCH_LOG2..end.div_ceil(STRETCH_BYTES)
+    }
+
+    /// The stretches in which a block has ever started, ascending.
+    fn touched(&self) -> impl Iterator<Item = usize> {
+        let Range { start, end } = self.stretches();
+        let firsts = (start..end).step_by(GROUP_STRETCHES).enumerate();
+        let groups = firsts.filter(|&(group, _)| {
+            // SAFETY: as in `touch`.
+            unsafe { self.touched_groups.wrapping_add(group).read() != 0 }
+        });
+        let stretches = groups.flat_map(move |(_, first)| first..end.min(first + GROUP_STRETCHES));
+        stretches.filter(|&stretch| self.is_touched(stretch))
+    }
+
+    /// The words of marks of the places in `stretch`.
+    fn words_of(&self, stretch: usize) -> Range<usize> {
+        let word_at = |address: usize| {
+            let place = address.saturating_sub(self.base) >> self.granule_log2;
+            place.min(self.places) >> self.word_places_log2
+        };
+        // The last word may stand for fewer places than others.
+        let end = (stretch + 1) << STRETCH_LOG2;
+        let is_last = end >= self.base + self.offset_of(self.places);
+        word_at(stretch << STRETCH_LOG2)..word_at(end) + usize::from(is_last)
     }
 
     /// The place that the crate knows at `address` and how many bytes into the range it is, if a block can
@@ -449,7 +529,7 @@ impl ControlTable {
     fn places(&self) -> impl Iterator<Item = usize> {
         let mark_bits = 6 - self.word_places_log2;
         let is_noted = self.is_noted();
-        (0..self.high).flat_map(move |index| {
+        self.touched().flat_map(|stretch| self.words_of(stretch)).flat_map(move |index| {
             let mut word = u64::from_le(self.word(index));
             std::iter::from_fn(move || {
                 let mark = (word != 0).then(|| word.trailing_zeros() >> mark_bits)?;
@@ -864,8 +944,45 @@ mod tests {
             live.insert(index * 64, block(1));
         }
         let resident = |region: &Region| heapwright_region::resident_bytes(region).unwrap();
-        assert!(resident(&live.tables[0].marks_region) <= 4096);
+        let page = heapwright_region::page_size();
+        // One for the marks and one for the bytes of stretches.
+        assert!(resident(&live.tables[0].marks_region) <= 2 * page);
         assert!(resident(&control) <= 16 * 4096);
+    }
+
+    /// Where blocks have been is all that is looked at, wherever in a large range that is.
+    #[test]
+    fn looks_at_marks_only_where_blocks_have_been() {
+        for granule in [8, 16, 64] {
+            for (base, size) in [(4096, 1 << 34), ((5 << 20) + 4096 * 3, (1 << 34) + 4096 * 5)] {
+                let (mut live, _control) = tables(base, size, granule);
+                let starts = [
+                    base,
+                    base.next_multiple_of(STRETCH_BYTES) - granule,
+                    base.next_multiple_of(STRETCH_BYTES),
+                    base + (7 << 30),
+                    base + size - granule,
+                ];
+                for start in starts {
+                    live.insert(start, block(1));
+                }
+                live.check().unwrap();
+                assert_eq!(live.sorted().unwrap(), starts.map(|start| (start, block(1))));
+                let table = &live.tables[0];
+                let words: Vec<usize> =
+                    table.touched().flat_map(|stretch| table.words_of(stretch)).collect();
+                let word_bytes = granule << table.word_places_log2;
+                assert!(words.is_sorted_by(|one, next| one < next));
+                assert!(words.len() <= 4 * STRETCH_BYTES / word_bytes + 1);
+                for start in starts {
+                    live.remove(live.find(start).unwrap());
+                }
+                assert_eq!((live.len(), live.sorted().unwrap()), (0, vec![]));
+                live.check().unwrap();
+                let marks = heapwright_region::resident_bytes(&live.tables[0].marks_region);
+                assert!(marks.unwrap() <= 16 * heapwright_region::page_size());
+            }
+        }
     }
 
     /// Blocks a page apart may make up to one window more resident than they touch, wide ones nothing.

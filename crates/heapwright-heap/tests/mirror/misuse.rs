@@ -1,6 +1,8 @@
 //! Every way to ask a mirrored allocator for something wrong: the exact refusal, and nothing changed.
 
-use heapwright_allocators::{BitmapIdAllocator, BitmapPageAllocator, TlsfByteAllocator};
+use heapwright_allocators::{
+    BitmapIdAllocator, BitmapPageAllocator, BuddyByteAllocator, TlsfByteAllocator,
+};
 use heapwright_core::ByteFamily;
 use heapwright_heap::{
     AnyMirror as _, ByteRules, IdMirror, Mirror, PageMirror, RANGE_END_MAX, Refusal, Stats,
@@ -145,6 +147,33 @@ fn a_range_that_the_system_cannot_map_leaves_its_errno() {
     assert_eq!(refused, Err(Refusal::NoMemory { requested: 1 << 50, errno: 12 }));
     assert_eq!(mirror.stats().unwrap().failures, 1);
     assert_eq!(mirror.spans().len(), 1);
+}
+
+/// 16 TiB: a look at all of the range, or at all of its marks, would not end.
+fn is_looked_over_at_once<F: ByteFamily>(family: F, rules: ByteRules) {
+    let size = 1 << 44;
+    let mut mirror = Mirror::new(family, rules, Memory::None);
+    mirror.init(START, size).unwrap();
+    let pos = mirror.alloc(1, 1).unwrap();
+    let others = [20, 30, 43].map(|log2| mirror.alloc(1 << log2, 4096));
+    let live = 1 + others.iter().flatten().count();
+    assert_eq!(mirror.check(), Ok(live));
+    assert!(mirror.blocks().unwrap().iter().any(|&(start, block)| (start, block.size) == (pos, 1)));
+    assert_eq!(mirror.stats().unwrap().blocks, live);
+    for pos in others.into_iter().flatten().chain([pos]) {
+        mirror.dealloc(pos, None, None).unwrap();
+    }
+    assert_eq!((mirror.check(), mirror.blocks()), (Ok(0), Ok(vec![])));
+}
+
+#[test]
+fn a_range_far_larger_than_memory_is_looked_over_at_once() {
+    // A sanitizer's runtime needs most of the addresses itself.
+    if std::env::var_os("HEAPWRIGHT_SANITIZER").is_some() {
+        return;
+    }
+    is_looked_over_at_once(BuddyByteAllocator::new(), ByteRules::BUDDY);
+    is_looked_over_at_once(TlsfByteAllocator::new(), ByteRules::TLSF);
 }
 
 #[test]
