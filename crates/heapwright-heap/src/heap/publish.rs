@@ -2,8 +2,8 @@
 //!
 //! Nearly all blocks are freed by the thread whose slab they are in, and an atomic costs JavaScript as much as
 //! all the rest of a free. So a page of a shared heap starts *private*: its owner frees by a plain load and a
-//! plain store of the state byte. The first free by another thread makes the page *public*, for as long as
-//! its slab lives; there every free, the owner's too, is a compare-exchange, and exactly one of two wins.
+//! plain store of the state byte. The first free by another thread makes the page *public*; there every
+//! free, the owner's too, is a compare-exchange, and exactly one of two wins.
 //!
 //! ```text
 //! owner, on a private page            another thread, once for a page
@@ -22,7 +22,8 @@
 //! meanwhile. That goes for Rust on a thread's own pages too, where it names no hazard.
 //!
 //! A thread that is short of memory takes empty slabs from others, and who lets go gives those back that
-//! another has just become the owner of. Their pages go back only after the same wait: an owner that frees a block twice may be between its look at the word and its look at the state.
+//! another has just become the owner of. Their pages go back only after the same wait: an owner that frees a
+//! block twice may be between its look at the word and its look at the state.
 //!
 //! Classes of an owner of which one page became public get public pages from then on: a program that hands
 //! blocks from thread to thread may do so all the time. It may also do so once in a while, and then an owner
@@ -32,7 +33,8 @@
 //! block on the strength of what the word was before looks at it again, sees another one, and takes the claim
 //! back; the generation in the word makes it another one even when the page is public again by then.
 //!
-//! Where the system has no such barrier, every page is public for ever.
+//! Where the system has no such barrier, every page is public for ever. That the second look is not done
+//! before the exchange is the processor's promise on x86-64, the only one that this is built for.
 
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
