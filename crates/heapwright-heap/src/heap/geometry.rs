@@ -100,7 +100,7 @@ pub const STACKS_PER_CLASS: usize = 3;
 /// Word: blocks in the outbox; they follow.
 pub const OUTBOX: usize = 208_896;
 /// Blocks that the outbox holds.
-pub const OUTBOX_MAX: usize = 511;
+pub const OUTBOX_MAX: usize = 127;
 /// The class number of a run of pages.
 pub const CLASS_LARGE: usize = 127;
 /// The class number in a page map word.
