@@ -9,7 +9,7 @@ use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
     },
     thread,
 };
@@ -47,6 +47,8 @@ pub(super) struct PageMap {
     generations: Box<[AtomicU32]>,
     /// Offset of the area of slot 0 of a shared heap.
     areas: usize,
+    /// The system has the barrier that a private page needs. Looked up once: asking is the barrier itself.
+    has_barrier: AtomicBool,
     /// Threads that return slabs of others just now.
     returning_others: AtomicUsize,
 }
@@ -61,6 +63,7 @@ impl PageMap {
             public: (0..geometry.max_threads).map(|_| Default::default()).collect(),
             generations: (0..geometry.max_threads).map(|_| AtomicU32::new(0)).collect(),
             areas: geometry.areas,
+            has_barrier: AtomicBool::new(false),
             returning_others: AtomicUsize::new(0),
         }
     }
@@ -109,8 +112,23 @@ impl PageMap {
         generation.cast_signed() << GENERATION_SHIFT
     }
 
+    /// The heap is shared from now on: pages may be private where the system has the barrier that this needs.
+    /// For one thread, before there is another.
+    pub(super) fn share(&self) {
+        let has_barrier = process_barrier();
+        self.has_barrier.store(has_barrier, Ordering::Relaxed);
+        if !has_barrier {
+            self.share_all();
+        }
+    }
+
+    /// Whether pages may be private.
+    pub(super) fn has_barrier(&self) -> bool {
+        self.has_barrier.load(Ordering::Relaxed)
+    }
+
     /// Makes the pages of all slabs public, now and in future. For one thread, before there is another.
-    pub(super) fn share_all(&self) {
+    fn share_all(&self) {
         for classes in self.public.iter().flatten() {
             classes.store(u64::MAX, Ordering::Relaxed);
         }

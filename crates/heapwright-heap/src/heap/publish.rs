@@ -38,8 +38,6 @@
 
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
-use heapwright_region::process_barrier;
-
 use super::{
     Attachment, HeapEngine, HeapResult,
     geometry::{
@@ -175,7 +173,7 @@ impl Attachment {
     pub fn make_private(&self, class: usize) -> HeapResult {
         let engine = self.open()?;
         engine.class(class)?;
-        if engine.is_shared() && process_barrier() {
+        if engine.is_shared() && engine.pages.has_barrier() {
             let _one = lock(&engine.publishing);
             engine.pages.make_private(class, self.slot());
             let pops = engine.pops_of(self.slot());
@@ -383,7 +381,7 @@ mod tests {
     /// Who adopts a dead thread's slabs for another gives empty ones back, while the other runs.
     #[test]
     fn an_adopted_slab_stays_until_its_heir_has_looked() {
-        if !process_barrier() {
+        if !heapwright_region::process_barrier() {
             return;
         }
         let mut engine = engine();
@@ -410,7 +408,7 @@ mod tests {
 
     #[test]
     fn a_thread_does_not_inherit_the_patience_of_its_slot() {
-        if !process_barrier() {
+        if !heapwright_region::process_barrier() {
             return;
         }
         let (first, other) = two_threads();

@@ -20,7 +20,6 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use heapwright_region::process_barrier;
 use heapwright_two_level::CpuId;
 
 use super::{
@@ -188,9 +187,7 @@ impl Attachment {
             engine.state.move_to_byte(&engine.meta, p);
         }
         engine.state.share();
-        if !process_barrier() {
-            engine.pages.share_all();
-        }
+        engine.pages.share();
         // The area of a shared heap's slot, from now on; whoever still has the old one finds nothing.
         engine.open_area(self.slot());
         self.magazines().set_allocs(old.allocs());
