@@ -12,7 +12,13 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { assertPeersApart } from '../benches/harness/build.ts';
 import { chart } from '../benches/harness/chart.ts';
-import { addLines, parseLines, type Results, schedule } from '../benches/harness/execute.ts';
+import {
+  addLines,
+  execute,
+  parseLines,
+  type Results,
+  schedule,
+} from '../benches/harness/execute.ts';
 import type { Machine } from '../benches/harness/machine.ts';
 import {
   judge,
@@ -287,6 +293,29 @@ describe('The harness', () => {
       );
     }
     expect(found['heap']!.cases['x']).toMatchObject({ best: [3, 9, 4], value: 4, spread: 1.5 });
+  });
+
+  it('counts nothing that a process printed before it failed', async () => {
+    const print = `console.log('{"case":"x","unit":"ns","samples":[1]}')`;
+    const run = (path: string, code: string): Job => ({
+      ...job(path),
+      side: 'native',
+      entry: '-e',
+      args: [code],
+    });
+    const jobs = [run('good', print), run('bad', `${print}; process.exit(3)`)];
+    const workload = { ...suite[0]!, jobs: () => jobs };
+    const profile = { quick: true, warm: 0, rounds: 1, cores: 1 };
+    const binaries = {
+      node: process.execPath,
+      native: process.execPath,
+      addon: '',
+      modules: '',
+      unchecked: undefined,
+    };
+    const found = await execute(workload, profile, binaries, () => {});
+    expect(found['good']!.cases['x']).toMatchObject({ value: 1 });
+    expect(found['bad']).toEqual({ cases: {}, skipped: 'ended with 3' });
   });
 
   it('refuses a line that is no result', () => {

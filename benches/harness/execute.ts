@@ -3,7 +3,7 @@
  *
  * Every process is pinned to one core (the last one) unless its workload runs several threads. Jobs of a group are
  * interleaved: forwards in even rounds, backwards in odd ones (A B C C B A), so that a drift of the machine meets all alike.
- * A process that fails is a path skipped by name, never silently.
+ * A process that fails is a path skipped by name, never silently, and nothing that it printed counts.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -185,8 +185,10 @@ export async function execute(
     if (failed.has(name)) continue;
     report(`${workload.id} ${index + 1}/${order.length} ${job.path} ${job.group}`);
     const { lines, error } = await start(job, binaries);
-    if (lines.length > 0) addLines(results, job, lines, workload.higherIsBetter === true);
-    if (error !== undefined) {
+    if (error === undefined) {
+      addLines(results, job, lines, workload.higherIsBetter === true);
+    } else {
+      // What it printed before is not believed either.
       failed.add(name);
       const path = (results[job.path] ??= { cases: {} });
       path.skipped = `${job.group === '' ? '' : `${job.group}: `}${error}`;

@@ -28,16 +28,21 @@ unsafe impl Sync for Target {}
 
 static TARGET: Target = Target { active: AtomicBool::new(false), inner: UnsafeCell::new(None) };
 
-/// Sends all further allocations to `opened`.
+/// From now on `opened` is what [`during`] sends allocations to.
 pub(crate) fn set(opened: Opened) {
-    // SAFETY: B4 runs on one thread, and nothing is active yet.
+    // SAFETY: B4 runs on one thread, and nothing is active.
     unsafe { *TARGET.inner.get() = Some(opened) };
-    TARGET.active.store(true, Ordering::Relaxed);
 }
 
-/// Sends allocations to the system again. What the bare allocator served is all given back by now.
-pub(crate) fn clear() {
+/// Runs `collection` with every allocation sent to the allocator that is set, if one is. What `collection`
+/// allocates, it gives back: afterwards the system is asked again, for frees too.
+pub(crate) fn during<T: Copy>(collection: impl FnOnce() -> T) -> T {
+    // SAFETY: B4 runs on one thread, and nothing is active.
+    let is_set = unsafe { (*TARGET.inner.get()).is_some() };
+    TARGET.active.store(is_set, Ordering::Relaxed);
+    let result = collection();
     TARGET.active.store(false, Ordering::Relaxed);
+    result
 }
 
 // SAFETY: every call is passed on to one allocator, a free to the one that served the block.

@@ -67,7 +67,7 @@ pub struct Stats {
 
 /// What judges a free: which blocks are live, and how they were asked for.
 ///
-/// Two forms: [`LiveTable`] for allocators without a control mapping, and `control_table.rs` for those with
+/// Two forms: [`LiveTable`] for allocators without a control mapping, and `control_table` for those with
 /// one.
 pub(crate) trait LiveSet {
     /// The place of a live block, until the set is changed.

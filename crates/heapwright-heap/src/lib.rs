@@ -2,7 +2,7 @@
 //!
 //! | file | what it is |
 //! | --- | --- |
-//! | `control_table.rs`, `live_table.rs` | start → size, alignment of every live block: in a control mapping; without one |
+//! | `control_table/`, `live_table.rs` | start → size, alignment of every live block: in a control mapping; without one |
 //! | `ledger.rs` | ranges, live table, counters and state of one allocator; judges every range and free |
 //! | `arena.rs` | the control and data mapping of one range |
 //! | `mirror.rs`, `page_mirror.rs`, `id_mirror.rs` | a byte, page or id allocator behind all that |

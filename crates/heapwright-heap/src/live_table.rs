@@ -20,7 +20,7 @@
 //! 3. No slot between a block's home and the block itself is empty.
 //! 4. No two slots hold the same start.
 //!
-//! Not here: bytes in a mirror, whose control mapping holds the records (`control_table.rs`).
+//! Not here: bytes in a mirror, whose control mapping holds the records (`control_table`).
 
 use std::collections::TryReserveError;
 

@@ -126,13 +126,13 @@ fn replace(mut bare: Box<dyn Bare>, steps: usize, passes: usize) -> Result<Vec<f
 
 /// Runs `collection` with every allocation sent to the allocator; glibc is the system's without a switch.
 fn global(opened: Opened, passes: usize, collection: fn() -> usize) -> Vec<f64> {
-    let mut samples = Vec::with_capacity(passes);
+    let mut samples = Vec::new();
     if opened.range.is_some() {
         switch::set(opened);
     }
     for pass in 0.. {
         let start = Instant::now();
-        std::hint::black_box(collection());
+        std::hint::black_box(switch::during(collection));
         if pass > 0 {
             samples.push(millis(start));
         }
@@ -140,7 +140,6 @@ fn global(opened: Opened, passes: usize, collection: fn() -> usize) -> Vec<f64> 
             break;
         }
     }
-    switch::clear();
     samples
 }
 
