@@ -18,6 +18,8 @@
  * - The functions below are made per heap, and each heap gets a copy of their code of its own
  *   ({@link specialize}): V8 turns what a closure captured into constants only while that code has one
  *   closure, which halves the time of a pair (`docs/heap.md` has the figures).
+ * - What the slow path answers is turned into the same kind of number that the fast path has (`| 0`, `>>> 0`, `+`): where
+ *   the two meet, V8 would otherwise make a tagged value of both, and a heap number above 2 GiB.
  * - None of them may be left half done by `worker.terminate()`: V8 looks for that at function entry and
  *   at loop back edges, and the steps from the live check to the last store have neither.
  *
@@ -160,7 +162,7 @@ export function exclusivePath(memory: ExclusiveMemory, area: AreaLayout, slow: S
         return signed ? e : e >>> 0;
       }
     }
-    return slow.alloc(size, align);
+    return signed ? slow.alloc(size, align) | 0 : slow.alloc(size, align) >>> 0;
   }
 
   function free(p: number): void {
@@ -216,7 +218,7 @@ export function exclusiveBigPath(
         return (e >>> 0) * 16;
       }
     }
-    return slow.alloc(size, align);
+    return +slow.alloc(size, align);
   }
 
   function free(p: number): void {
@@ -284,7 +286,7 @@ export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPat
         return big ? (e >>> 0) * 16 : e >>> 0;
       }
     }
-    return slow.alloc(size, align);
+    return big ? +slow.alloc(size, align) : slow.alloc(size, align) >>> 0;
   }
 
   function free(p: number): void {
@@ -369,7 +371,7 @@ export function exclusivePoolPath(
       m[w] = (m[w] as number) | (1 << (e >>> 4));
       return signed ? e : e >>> 0;
     }
-    return slow.alloc();
+    return signed ? slow.alloc() | 0 : slow.alloc() >>> 0;
   }
 
   function free(p: number): void {
@@ -415,7 +417,7 @@ export function exclusiveBigPoolPath(
       m[w] = (m[w] as number) | (1 << e);
       return (e >>> 0) * 16;
     }
-    return slow.alloc();
+    return +slow.alloc();
   }
 
   function free(p: number): void {
@@ -467,7 +469,7 @@ export function sharedPoolPath(
       state[big ? e >>> 0 : e >>> 4] = 1;
       return big ? (e >>> 0) * 16 : e >>> 0;
     }
-    return slow.alloc();
+    return big ? +slow.alloc() : slow.alloc() >>> 0;
   }
 
   function free(p: number): void {
