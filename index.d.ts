@@ -585,7 +585,8 @@ export declare class GlobalAllocator extends ByteFamily implements ByteAllocator
    * The view of one CPU.
    *
    * @param index - From 0.
-   * @throws {@link AllocError} `ERR_INVALID_PARAM` for a CPU that is not there.
+   * @throws {@link AllocError} `ERR_INVALID_PARAM` for a CPU that is not there, `ERR_CLOSED` before `init` and
+   * after `close`.
    */
   cpu(index: number): CpuAllocator;
   /**
@@ -897,7 +898,7 @@ export declare interface HeapStats {
   readonly name: string;
   /** Bytes reserved. */
   readonly size: number;
-  /** Bytes of pages that are in use, or were and were not given back by `trim`. */
+  /** Bytes of pages that were handed out or populated, and not given back since. */
   readonly committed: number;
   /** The sum of `usableSize` over live blocks. */
   readonly used: number;

@@ -36,7 +36,7 @@ export interface HeapStats {
   readonly name: string;
   /** Bytes reserved. */
   readonly size: number;
-  /** Bytes of pages that are in use, or were and were not given back by `trim`. */
+  /** Bytes of pages that were handed out or populated, and not given back since. */
   readonly committed: number;
   /** The sum of `usableSize` over live blocks. */
   readonly used: number;

@@ -22,7 +22,8 @@ pub struct BlockInfo {
 pub struct HeapStats {
     /// Bytes managed.
     pub size: usize,
-    /// Bytes of pages that were handed out since they were last given back to the system (`residency.rs`).
+    /// Bytes of pages that were handed out, or populated, since they were last given back to the system
+    /// (`residency.rs`).
     pub committed: usize,
     /// Bytes of live blocks, as usable.
     pub used: usize,

@@ -222,6 +222,10 @@ impl HeapEngine {
         }
         let mut engine = Self::over(geometry, Arc::new(data), Arc::new(meta))?;
         engine.keeps_pages = config.huge_pages || config.populate;
+        if config.populate {
+            // Resident, though nobody has them yet: they count, and `trim` gives them back.
+            engine.pages.residency.touch(0, geometry.size / PAGE_BYTES);
+        }
         Ok(engine)
     }
 

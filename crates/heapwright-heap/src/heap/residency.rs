@@ -1,10 +1,11 @@
 //! Which pages may be resident, and the rule that keeps their number close to what is allocated.
 //!
-//! *Touched* pages are those handed out since they were last given back to the system. A touched page that is
-//! free costs memory, and nothing as long as it is handed out again. Where blocks that survive lie scattered,
-//! free runs are too short for what is asked for, and an allocator touches ever more pages. So whoever hands
-//! out a page that was not touched looks whether touched pages are more than were ever allocated at once, and
-//! a sixteenth; if so, as many free ones go back to the system, and a few more, so that this stays rare.
+//! *Touched* pages are those handed out since they were last given back to the system; in a heap that was populated,
+//! all of them to begin with. A touched page that is free costs memory, and nothing as long as it is handed out
+//! again. Where blocks that survive lie scattered, free runs are too short for what is asked for, and an
+//! allocator touches ever more pages. So whoever hands out a page that was not touched looks whether touched
+//! pages are more than were ever allocated at once, and a sixteenth; if so, as many free ones go back to the
+//! system, and a few more, so that this stays rare.
 //!
 //! A program that frees and allocates again within that finds its pages as it left them: nothing is given back
 //! because it was freed. That is what `trim` is for.
@@ -58,7 +59,7 @@ impl Residency {
         }
     }
 
-    /// The `pages` pages at `p` were handed out.
+    /// The `pages` pages at `p` were handed out, or made resident.
     pub(super) fn touch(&self, p: usize, pages: usize) {
         let first = p >> PAGE_SHIFT;
         let mut fresh = 0;

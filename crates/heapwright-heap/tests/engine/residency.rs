@@ -101,4 +101,13 @@ fn a_populated_heap_keeps_its_pages() {
         free(&script, freed);
     }
     assert_eq!(script.heap.engine().data().resident_bytes(), Some(whole));
+
+    // What is committed is what is resident, and a trim gives back all that is free of it.
+    assert_eq!(script.heap.stats().unwrap().committed, whole);
+    assert_eq!(script.heap.check(), Ok(blocks.len()));
+    free(&script, blocks);
+    let trimmed = script.heap.trim().unwrap();
+    assert_eq!(trimmed, whole - script.heap.stats().unwrap().committed);
+    assert!(trimmed >= whole - 4096, "{trimmed} of {whole}");
+    assert_eq!(script.heap.check(), Ok(0));
 }
