@@ -410,6 +410,17 @@ describe('heapwright simulate', () => {
     expect(stdout).toContain('│██·█·█·█│');
   });
 
+  it('finds the scripts of the package by their bare names', () => {
+    for (const file of readdirSync(path.join(ROOT, 'examples/scenarios'))) {
+      const name = path.basename(file, '.sim');
+      const { stdout, status } = run(['simulate', name]);
+      expect(status).toBe(0);
+      expect(stdout).toContain(`${name}: `);
+      expect(run(['simulate', '--help']).stdout).toContain(name);
+    }
+    expect(run(['simulate', 'no-such-script']).status).toBe(1);
+  });
+
   it('drives another kind than the script says', () => {
     const { stdout } = run(['simulate', scenario('rounding.sim'), '--kind', 'tlsf']);
     expect(stdout).toContain('tlsf over 64.0 KiB');

@@ -74,13 +74,15 @@ describe('the packed package', () => {
       'package.json',
       'dist/src/cli/main.js',
       'traces/jq.hwt.gz',
+      'examples/scenarios/rounding.sim',
     ];
     expect(paths).toEqual(expect.arrayContaining(wanted));
     expect(
       paths.filter(
         (path) =>
-          /^(?:crates|__test__|src|scripts|benches|examples|node_modules)\//u.test(path) ||
-          /\.(?:rs|tgz)$/u.test(path),
+          /^(?:crates|__test__|src|scripts|benches|examples(?!\/scenarios\/)|node_modules)\//u.test(
+            path,
+          ) || /\.(?:rs|tgz)$/u.test(path),
       ),
     ).toEqual([]);
     expect(

@@ -154,8 +154,9 @@ export function parseSize(text: string, name: string): number {
 
 /** A positive number, like seconds. */
 export function parsePositive(text: string, name: string): number {
-  const value = /^\d+(?:\.\d+)?$/u.test(text) ? Number(text) : Number.NaN;
-  if (!(value > 0)) throw usageError(`${name} must be a number above 0, got '${text}'`);
+  const value = /^\d+(?:\.\d+)?(?:e\d+)?$/u.test(text) ? Number(text) : Number.NaN;
+  if (!(value > 0 && value < Infinity))
+    throw usageError(`${name} must be a number above 0, got '${text}'`);
   return value;
 }
 

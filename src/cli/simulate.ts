@@ -16,7 +16,7 @@ import { Simulation } from './simulation.ts';
 import type { StepOutcome } from './simulation.ts';
 import { shades } from './snapshot.ts';
 import { Screen } from './terminal.ts';
-import { readInput } from './trace-files.ts';
+import { findBundled, readInput } from './trace-files.ts';
 
 const SCRIPT_BYTES_MAX = 4 * 2 ** 20;
 
@@ -29,7 +29,9 @@ export const simulateCommand: Command = {
 Reads a script (text or JSON, see docs/cli.md) that names a kind, a range and steps like
   a = alloc 64      b = pages 4 align 64KiB      free a      drain 1
 and shows the state after each step, with what the allocator did in words. --step waits for keys:
-n or right: next, b or left: back, r: run to the end, g: to the start, q: quit.`,
+n or right: next, b or left: back, r: run to the end, g: to the start, q: quit.
+SCRIPT may be the bare name of one that comes with the package: split-and-merge, fragmentation, rounding,
+remote-free.`,
   options: {
     step: { type: 'boolean', summary: 'One step per key, on the whole screen' },
     kind: {
@@ -41,14 +43,8 @@ n or right: next, b or left: back, r: run to the end, g: to the start, q: quit.`
     },
   },
   examples: [
-    [
-      'heapwright simulate examples/scenarios/split-and-merge.sim',
-      'Watch buddies split and merge.',
-    ],
-    [
-      'heapwright simulate examples/scenarios/remote-free.sim --step',
-      'Step by step, forward and back.',
-    ],
+    ['heapwright simulate split-and-merge', 'Watch buddies split and merge.'],
+    ['heapwright simulate remote-free --step', 'Step by step, forward and back.'],
   ],
   run: runSimulate,
 };
@@ -62,7 +58,8 @@ async function runSimulate(values: OptionValues, operands: readonly string[]): P
   if (typeof kind === 'string' && !SCENARIO_KINDS.includes(kind)) {
     throw usageError(`unknown kind '${kind}'; known are ${SCENARIO_KINDS.join(', ')}`);
   }
-  const parsed = parseScenario(readInput(file, SCRIPT_BYTES_MAX).toString('utf8'), file);
+  const found = findBundled(file, 'examples/scenarios', 'sim');
+  const parsed = parseScenario(readInput(found, SCRIPT_BYTES_MAX).toString('utf8'), file);
   const scenario = typeof kind === 'string' ? { ...parsed, kind } : parsed;
   if (step === true && json === undefined) return await stepThrough(scenario, file);
   const simulation = new Simulation(scenario);

@@ -58,13 +58,16 @@ export function readInput(file: string, bytesMax: number = TRACE_BYTES_MAX): Buf
   }
 }
 
+/** `file`, or the file of the package that a bare name stands for: `folder/NAME.extension`. */
+export function findBundled(file: string, folder: string, extension: string): string {
+  if (existsSync(file) || file.includes('/')) return file;
+  const bundled = path.join(packageFolder(), folder, `${file}.${extension}`);
+  return existsSync(bundled) ? bundled : file;
+}
+
 /** Reads a trace; a bundled one may be given by its bare name, like `sqlite`. */
 export function readTraceFile(file: string): NamedTrace {
-  let found = file;
-  if (!existsSync(file) && !file.includes('/')) {
-    const bundled = path.join(packageFolder(), 'traces', `${file}.hwt.gz`);
-    if (existsSync(bundled)) found = bundled;
-  }
+  const found = findBundled(file, 'traces', 'hwt.gz');
   const bytes = readInput(found);
   const name = path
     .basename(found)
