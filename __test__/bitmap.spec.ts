@@ -96,7 +96,12 @@ describe('BitmapPageAllocator', () => {
     expectUnchanged(pages, 'ERR_MEMORY_OVERLAP', /0x100000/, () =>
       pages.addMemory(MiB(1) + PAGE_SIZE, PAGE_SIZE),
     );
-    expectUnchanged(pages, 'ERR_CAPACITY', /./, () => pages.addMemory(GiB(4), MiB(1)));
+    expectUnchanged(
+      pages,
+      'ERR_CAPACITY',
+      /range 0x100000000 of 1048576 bytes does not fit: at most 1073741824 bytes/,
+      () => pages.addMemory(GiB(4), MiB(1)),
+    );
     expectRefusal('ERR_NO_MEMORY', /257 pages/, () => pages.allocPages(257));
   });
 

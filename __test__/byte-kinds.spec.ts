@@ -131,6 +131,20 @@ describe.each(BYTE_KINDS)('kind %s', (kind) => {
     );
   });
 
+  it('says of a batch that there is no room for all of it, though each block fits', () => {
+    const allocator = bytesOf(kind);
+    const { largestFree } = allocator.stats();
+    const size = Math.ceil(largestFree / 2) + 4096;
+    expectUnchanged(
+      allocator,
+      'ERR_NO_MEMORY',
+      new RegExp(
+        `no room for 3 blocks of ${size} bytes, ${size * 3} bytes in all: the largest free`,
+      ),
+      () => allocator.allocMany(size, 3),
+    );
+  });
+
   it('says of a block that is not live nothing that an earlier call left behind', () => {
     const allocator = bytesOf(kind);
     allocator.usableSize(allocator.alloc(64));
@@ -144,7 +158,7 @@ describe.each(BYTE_KINDS)('kind %s', (kind) => {
     const allocator = bytesOf(kind);
     const positions = Array.from(allocator.allocMany(64, 10));
     const [first] = positions as [number];
-    expectUnchanged(allocator, 'ERR_NOT_ALLOCATED', /./, () =>
+    expectUnchanged(allocator, 'ERR_NOT_ALLOCATED', /occurs twice in the batch$/, () =>
       allocator.deallocMany([...positions, first]),
     );
     expectUnchanged(allocator, 'ERR_NOT_ALLOCATED', /0x8/, () =>

@@ -121,15 +121,29 @@ describe('Heap', () => {
     expect(codeOf(() => heap.freeMany([ps[0] as number, ps[0] as number]))).toBe(
       'ERR_NOT_ALLOCATED',
     );
+    expect(() => heap.freeMany([ps[0] as number, ps[0] as number])).toThrow('occurs twice');
     expect(codeOf(() => heap.freeMany([ps[0] as number, 8]))).toBe('ERR_NOT_ALLOCATED');
     expect(codeOf(() => heap.freeMany([ps[0] as number, NaN]))).toBe('ERR_INVALID_PARAM');
     expect(heap.stats().blocks).toBe(500);
     heap.freeMany(ps);
     expect(heap.stats().blocks).toBe(0);
     expect(codeOf(() => heap.allocMany(KiB(64), 1000))).toBe('ERR_NO_MEMORY');
+    expect(() => heap.allocMany(KiB(64), 1000)).toThrow(
+      /^no room for 1000 blocks of 65536 bytes, 65536000 bytes in all: the largest free block is of \d+ bytes$/u,
+    );
     expect(codeOf(() => heap.allocMany(2 ** 30, 2 ** 30))).toBe('ERR_INVALID_PARAM');
     expect(codeOf(() => heap.allocMany(16, 2 ** 45))).toBe('ERR_NO_MEMORY');
     expect(heap.check()).toBe(0);
+  });
+
+  it('counts what it populated as committed, and gives it back by trim', () => {
+    const heap = heapOf({ size: MiB(8), populate: true });
+    expect(heap.stats().committed).toBe(MiB(8));
+    const p = heap.alloc(KiB(64));
+    expect(heap.trim()).toBeGreaterThan(MiB(7));
+    expect(heap.stats().committed).toBeLessThan(MiB(1));
+    expect(heap.u8[p]).toBe(0);
+    expect(heap.check()).toBe(1);
   });
 
   it('views, copies and fills from any address inside a block, and no byte beyond', () => {
@@ -519,6 +533,7 @@ describe('Heap', () => {
     const heap = new Heap({ size: MiB(1), name: 'watched' });
     expect(codeOf(() => heap.alloc(MiB(2)))).toBe('ERR_NO_MEMORY');
     expect(inspect(heap)).toContain('watched');
+    expect(inspect(heap.pool(48))).toBe('Pool { size: 48 }');
     expect(String(heap)).toBe('[object Heap]');
     heap.close();
     for (const name of ['open', 'close', 'oom']) unsubscribe(`heapwright:heap.${name}`, listen);

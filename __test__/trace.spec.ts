@@ -251,7 +251,8 @@ describe('readTrace', () => {
   });
 
   it('refuses what is no bytes as a wrong type', () => {
-    for (const value of [undefined, null, 'HWT1', 7, {}, [72, 87, 84, 49], new ArrayBuffer(4)]) {
+    const noBytes = [undefined, null, 'HWT1', 7, {}, [72, 87, 84, 49], new ArrayBuffer(4)];
+    for (const value of [...noBytes, new Proxy(bytes('HWT1'), {})]) {
       const error = errorOf(() => readTrace(value as never));
       expect(error).toBeInstanceOf(TypeError);
       expect(error.code).toBe('ERR_INVALID_ARG_TYPE');

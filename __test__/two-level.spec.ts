@@ -299,7 +299,6 @@ describe('GlobalAllocator', () => {
 
   it('throws ERR_CLOSED before init and after close', () => {
     const fresh = new GlobalAllocator({ cpus: 2 });
-    const cpu = fresh.cpu(1);
     const calls = [
       () => fresh.alloc(8),
       () => fresh.allocPages(1),
@@ -310,13 +309,17 @@ describe('GlobalAllocator', () => {
       () => fresh.trim(),
       () => fresh.adopt(0, 1),
       () => fresh.addRegion(MiB(1), MiB(1)),
+      () => fresh.cpu(1),
+    ];
+    for (const call of calls) expectRefusal('ERR_CLOSED', /init/u, call);
+    fresh.init(MiB(1), MiB(1));
+    const cpu = fresh.cpu(1);
+    calls.push(
       () => cpu.alloc(8),
       () => cpu.dealloc(8),
       () => cpu.drainRemoteFrees(),
       () => cpu.classes(),
-    ];
-    for (const call of calls) expectRefusal('ERR_CLOSED', /init/u, call);
-    fresh.init(MiB(1), MiB(1));
+    );
     fresh.close();
     fresh.close();
     for (const call of calls) expectRefusal('ERR_CLOSED', /closed/u, call);

@@ -13,7 +13,7 @@
 import { failure } from './errors.ts';
 import { Family, FamilyCore, coreOf, owned } from './family.ts';
 import type { AllocatorKind, BaseAllocator } from './family.ts';
-import { NOT_ALLOCATED } from './native.ts';
+import { NOT_ALLOCATED, blockOfBatch, noRoomFor } from './native.ts';
 import type { Call, NativeMemory } from './native.ts';
 import {
   RANGE_UNIT,
@@ -215,6 +215,7 @@ export abstract class ByteFamily extends Family implements ByteAllocator {
     const blocks = positive(count, 'count');
     const boundary = align === undefined ? ALIGN_DEFAULT : alignment(align);
     const requested = totalOf(bytes, blocks);
+    const call = noRoomFor(blocks, bytes);
     const core = this.#core;
     core.assertOpen();
     const { binding, ctl, raw } = core.native;
@@ -226,11 +227,11 @@ export abstract class ByteFamily extends Family implements ByteAllocator {
       // Cannot be met: one request for more than there is fails, and is counted, in the same way.
       ctl[1] = managed + 1;
       raw.byteAlloc();
-      throw this.#refused({ requested });
+      throw this.#refused(call);
     }
     ctl[1] = bytes;
     binding.byteAllocMany(positions);
-    if (ctl[0] !== 0) throw this.#noRoom({ requested });
+    if (ctl[0] !== 0) throw this.#noRoom(call);
     return positions;
   }
 
@@ -248,7 +249,7 @@ export abstract class ByteFamily extends Family implements ByteAllocator {
     const { binding, ctl } = core.native;
     ctl[0] = core.handle;
     binding.byteDeallocMany(all);
-    if (ctl[0] !== 0) throw this.#refused({ pos: ctl[1] as number });
+    if (ctl[0] !== 0) throw this.#refused(blockOfBatch(all, ctl[1] as number));
   }
 
   /**

@@ -306,11 +306,17 @@ export class DebugEngine implements HeapEngine {
     const front = p - base;
     const before = firstOther(bytes, HEADER, front, ZONE);
     if (before !== -1) {
-      return this.#corrupted(p, `${front - before} bytes before its start were written`);
+      return this.#corrupted(
+        p,
+        `byte -${front - before} was written, before its start: an underflow`,
+      );
     }
     const behind = firstOther(bytes, front + size, usable, ZONE);
     if (behind === -1) return undefined;
-    return this.#corrupted(p, `byte ${behind - front} of its ${size} was written: an overflow`);
+    return this.#corrupted(
+      p,
+      `byte ${behind - front} was written, past its ${size} bytes: an overflow`,
+    );
   }
 
   /** What was done to a block that was freed. */
@@ -427,7 +433,10 @@ export class DebugEngine implements HeapEngine {
     for (const p of positions) {
       const found = this.#find(p);
       if (found === undefined || found.p !== p) throw this.#deadOrForeign(p);
-      if (found.state !== LIVE || seen.has(p)) throw this.#doubleFree(p);
+      if (found.state !== LIVE) throw this.#doubleFree(p);
+      if (seen.has(p)) {
+        throw failure('ERR_NOT_ALLOCATED', `block ${hex(p)} occurs twice in the batch`);
+      }
       this.#inspectZones(found);
       seen.add(p);
       usable += found.usable;

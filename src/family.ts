@@ -161,8 +161,8 @@ export class FamilyCore {
       this.memory && binding.backend() === 'shared' ? sharedMemory(added.size) : undefined;
     this.owner[how](added.start, added.size);
     if (ctl[0] !== 0) {
-      const hint = `: ${added.size} ${this.unit === 'ids' ? 'ids' : 'bytes'} from there`;
-      throw refusal(this.native, { block: 'range', unit: this.unit, pos: added.start, hint });
+      const length = `${added.size} ${this.unit === 'ids' ? 'ids' : 'bytes'}`;
+      throw refusal(this.native, { block: 'range', unit: this.unit, pos: added.start, length });
     }
     const index = this.ranges.length;
     if (this.memory) {

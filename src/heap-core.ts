@@ -44,7 +44,7 @@ import type {
   SharedMemory,
   SlowPath,
 } from './magazine.ts';
-import { native, refusal } from './native.ts';
+import { blockOfBatch, native, noRoomFor, refusal } from './native.ts';
 import type { Call, Native, NativeHeap } from './native.ts';
 import { alignment, arrayOf, isNumber, isNumberOrLeftOut, natural, positive } from './options.ts';
 
@@ -370,7 +370,7 @@ export class HeapCore implements HeapEngine, SlowPath {
 
   /** All or nothing. */
   allocMany(size: number, count: number): Float64Array {
-    const call: Call = { block: 'block', unit: 'bytes', requested: size * count };
+    const call: Call = { block: 'block', unit: 'bytes', ...noRoomFor(count, size) };
     this.syncPools();
     const { ctl, binding } = this.#native;
     // An array that no heap could fill is not even made.
@@ -397,7 +397,8 @@ export class HeapCore implements HeapEngine, SlowPath {
     ctl[0] = this.#h;
     binding.heapFreeMany(positions);
     if (ctl[0] !== 0) {
-      throw this.#refuse(blockAt(ctl[1] as number));
+      const named = blockOfBatch(positions, ctl[1] as number);
+      throw this.#refuse({ block: 'block', unit: 'bytes', ...named });
     }
   }
 
@@ -581,7 +582,7 @@ export class HeapCore implements HeapEngine, SlowPath {
       throw this.#refuse({
         block: 'range',
         unit: 'bytes',
-        taken: 'no memory for a list of all blocks; free in the heap',
+        taken: 'no memory for a list of all blocks',
       });
     }
     return pairs;

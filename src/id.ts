@@ -76,7 +76,7 @@ export class BitmapIdAllocator extends Family implements BaseAllocator {
       throw core.refused({
         pos: wanted,
         requested: 1,
-        taken: `id ${wanted} is taken; of free runs`,
+        taken: `id ${wanted} is taken`,
       });
     }
   }

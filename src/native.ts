@@ -319,18 +319,42 @@ export interface Call {
   readonly unit: 'bytes' | 'pages' | 'ids';
   /** The block named, if one was. */
   readonly pos?: number | undefined;
+  /** Whether a batch names that block twice. */
+  readonly isTwice?: boolean | undefined;
   /** What was asked for, in `unit`. */
   readonly requested?: number | undefined;
   /** What the caller said of the block, in `unit`. */
   readonly given?: number | undefined;
   /** The alignment that the caller asked for, or said of the block. */
   readonly align?: number | undefined;
-  /** Begins the message about memory, instead of the largest free block being too small. */
+  /** Begins the message about memory, where it is not that no free block is so large. */
   readonly taken?: string | undefined;
-  /** More that a message about memory, or about a range, should say. */
+  /** Ends the message about memory. */
   readonly hint?: string | undefined;
+  /** Of the range that a message is about: its length. */
+  readonly length?: string | undefined;
   /** Why it is closed, where the allocator as a whole is not. */
   readonly closed?: string | undefined;
+}
+
+/** What a refusal to allocate `count` blocks of `size` bytes should say. */
+export function noRoomFor(
+  count: number,
+  size: number,
+): Required<Pick<Call, 'requested' | 'taken'>> {
+  const requested = size * count;
+  return {
+    requested,
+    taken: `no room for ${count} blocks of ${size} bytes, ${requested} bytes in all`,
+  };
+}
+
+/** What a refusal to free all of `positions` should say of the one that it is about. */
+export function blockOfBatch(
+  positions: Float64Array,
+  pos: number,
+): Required<Pick<Call, 'pos' | 'isTwice'>> {
+  return { pos, isTwice: positions.indexOf(pos) !== positions.lastIndexOf(pos) };
 }
 
 /**
@@ -342,12 +366,18 @@ export function refusal({ ctl, binding }: Native, call: Call): AllocError {
   const code = (STATUS_CODES[ctl[0] as number] ?? 'ERR_INTERNAL') as AllocErrorCode;
   const [first, second, third] = [ctl[1] as number, ctl[2] as number, ctl[3] as number];
   const { unit, block } = call;
-  const at = call.pos === undefined ? '' : ` ${unit === 'ids' ? call.pos : hex(call.pos)}`;
+  const place = call.pos === undefined ? '' : ` ${unit === 'ids' ? call.pos : hex(call.pos)}`;
+  const at = call.length === undefined ? place : `${place} of ${call.length}`;
   switch (code) {
     case 'ERR_NO_MEMORY':
       return noMemory(call, first, second, third);
     case 'ERR_NOT_ALLOCATED':
-      return failure(code, `${block}${at} is not live: it was freed before, or never handed out`);
+      return failure(
+        code,
+        call.isTwice === true
+          ? `${block}${at} occurs twice in the batch`
+          : `${block}${at} is not live: it was freed before, or never handed out`,
+      );
     case 'ERR_SIZE_MISMATCH':
       return call.given !== undefined && call.given !== first
         ? failure(code, `${block}${at} has ${first} ${unit}, got ${call.given}`)
@@ -355,12 +385,12 @@ export function refusal({ ctl, binding }: Native, call: Call): AllocError {
     case 'ERR_MEMORY_OVERLAP':
       return failure(
         code,
-        `range${at} overlaps the range of ${second} ${unit === 'ids' ? 'ids' : 'bytes'} at ${unit === 'ids' ? first : hex(first)} that is managed already`,
+        `range${place} overlaps the range of ${second} ${unit === 'ids' ? 'ids' : 'bytes'} at ${unit === 'ids' ? first : hex(first)} that is managed already`,
       );
     case 'ERR_CAPACITY':
       return failure(
         code,
-        `${block}${at} does not fit: this kind manages at most ${first} ${unit}${call.hint ?? ''}`,
+        `${block}${at} does not fit: at most ${first} ${unit === 'ids' ? 'ids' : 'bytes'} can be managed here`,
       );
     case 'ERR_CLOSED':
       return failure(code, call.closed ?? 'the allocator is closed, or was not initialized');
@@ -369,7 +399,7 @@ export function refusal({ ctl, binding }: Native, call: Call): AllocError {
     default:
       // All else is judged before a call: only a map knows which alignment it is too small for.
       return call.align === undefined
-        ? failure(code, `${block}${at} was refused${call.hint ?? ''}`)
+        ? failure(code, `${block}${at} was refused`)
         : failure(code, `align must be at most what the map spans, got ${call.align}`);
   }
 }
@@ -378,12 +408,12 @@ function noMemory(call: Call, first: number, largestFree: number, errno: number)
   const requested = call.requested ?? first;
   const details = { requested, largestFree };
   if (errno === 0) {
-    const what = call.taken ?? `no free block of ${requested} ${call.unit}`;
-    return failure(
-      'ERR_NO_MEMORY',
-      `${what}: the largest is of ${largestFree} ${call.unit}${call.hint ?? ''}`,
-      details,
-    );
+    const largest = `of ${largestFree} ${call.unit}${call.hint ?? ''}`;
+    const what =
+      call.taken === undefined
+        ? `no free block of ${requested} ${call.unit}: the largest is ${largest}`
+        : `${call.taken}: the largest free ${call.unit === 'bytes' ? 'block' : 'run'} is ${largest}`;
+    return failure('ERR_NO_MEMORY', what, details);
   }
   const name = getSystemErrorName(-errno);
   const cause = Object.assign(new Error(`the operating system refused: ${name}`), {

@@ -111,7 +111,7 @@ export abstract class PageFamily extends Family implements PageAllocator {
     ctl[3] = boundary;
     raw.pageAllocAt();
     if (ctl[0] !== 0) {
-      const taken = `${pages} page(s) at ${hex(at)} are not all free; of free runs`;
+      const taken = `${pages} page(s) at ${hex(at)} are not all free`;
       throw core.refused({ pos: at, requested: pages, align: boundary, taken });
     }
     return ctl[1] as number;

@@ -7,6 +7,8 @@
  *
  * Not here: the hot path (`magazine.ts`) and what it falls back on (`heap-core.ts`).
  */
+import { inspect } from 'node:util';
+import type { InspectOptions } from 'node:util';
 import type { PoolPath } from './magazine.ts';
 
 /** Blocks of one size. */
@@ -41,6 +43,15 @@ export class HeapPool implements Pool {
 
   get [Symbol.toStringTag](): string {
     return 'Pool';
+  }
+
+  static {
+    // Not a declaration: the types of the package name no symbol of `node:util`.
+    Object.defineProperty(this.prototype, inspect.custom, {
+      value(this: HeapPool, _depth: number, options: InspectOptions): string {
+        return `Pool ${inspect({ size: this.size }, options)}`;
+      },
+    });
   }
 }
 

@@ -167,7 +167,7 @@ export class SlabAllocator implements Disposable {
     const ctl = this.#call(index, at, count);
     this.#native.raw.slabAdd();
     if (ctl[0] !== 0) {
-      throw this.#refused({ block: 'range', pos: at, hint: `: ${count} page(s) of a slab` });
+      throw this.#refused({ block: 'range', pos: at, length: `${count} page(s)` });
     }
   }
 

@@ -239,10 +239,12 @@ export class GlobalAllocator extends ByteFamily implements ByteAllocator, PageAl
    * The view of one CPU.
    *
    * @param index - From 0.
-   * @throws {@link AllocError} `ERR_INVALID_PARAM` for a CPU that is not there.
+   * @throws {@link AllocError} `ERR_INVALID_PARAM` for a CPU that is not there, `ERR_CLOSED` before `init` and
+   * after `close`.
    */
   cpu(index: number): CpuAllocator {
     const at = this.#cpuIndex(index, 'index');
+    coreOf(this).assertOpen();
     return (this.#cpus[at] ??= new Cpu(coreOf(this), at, this.#adopters));
   }
 

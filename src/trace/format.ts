@@ -23,6 +23,7 @@
  *
  * Not here: recording (`record.ts`), replaying (`replay.ts`), logs of other tools (`import.ts`).
  */
+import { types } from 'node:util';
 import { constants, gunzipSync, gzipSync } from 'node:zlib';
 
 import { AllocError, describe, failure, invalidType } from '../errors.ts';
@@ -249,7 +250,7 @@ function eventOf(cursor: TraceCursor): TraceEvent {
  * @remarks About 15 ns per event. Memory: see the head of this file.
  */
 export function readTrace(bytes: Uint8Array, options?: { limitBytes?: number }): Trace {
-  if (!(bytes instanceof Uint8Array)) throw invalidType('bytes', 'a Uint8Array', bytes);
+  if (!types.isUint8Array(bytes)) throw invalidType('bytes', 'a Uint8Array', bytes);
   const { limitBytes: limit } = copyOptions(options, 'options', ['limitBytes']);
   isNumberOrLeftOut(limit, 'options.limitBytes');
   const limitBytes = limit === undefined ? TRACE_BYTES_MAX : positive(limit, 'options.limitBytes');
