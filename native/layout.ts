@@ -27,8 +27,8 @@ export const HEAP_OUTBOX_MAX = 127;
 export const HEAP_POISON = 512;
 export const HEAP_PT = 3840;
 export const HEAP_S2C = 1024;
-export const HEAP_STATE_HELD = 3;
-export const HEAP_STATES_HELD = 253;
+export const HEAP_STATE_MARK = 2;
+export const HEAP_MARKS = 253;
 export const HEAP_SMALL_MAX = 32768;
 export const STATUS_CODES: readonly string[] = [
   '',

@@ -18,6 +18,7 @@ import {
   HEAP_FT,
   HEAP_HAZARD,
   HEAP_LARGE,
+  HEAP_MARKS,
   HEAP_MODE_MASK,
   HEAP_MODE_PUBLIC,
   HEAP_OUTBOX,
@@ -27,8 +28,7 @@ import {
   HEAP_QUIET_FREES,
   HEAP_S2C,
   HEAP_SMALL_MAX,
-  HEAP_STATES_HELD,
-  HEAP_STATE_HELD,
+  HEAP_STATE_MARK,
 } from '../native/layout.ts';
 import type { AreaLayout, ExclusiveMemory, SharedMemory } from './magazine.ts';
 import { native, refusal } from './native.ts';
@@ -102,7 +102,7 @@ export class HeapMemory {
       end: this.size,
       big: this.big,
       me: slot,
-      held: HEAP_STATE_HELD + (slot % HEAP_STATES_HELD),
+      mark: slot < HEAP_MARKS ? HEAP_STATE_MARK + slot : 0,
     };
   }
 

@@ -115,8 +115,11 @@ export interface SharedMemory {
   readonly big: boolean;
   /** This thread's slot: the owner in page map words. */
   readonly me: number;
-  /** The state of a block that this thread freed as its own: in its magazines. */
-  readonly held: number;
+  /**
+   * The state of a block that this thread freed by an atomic, and no other: in its magazines, or in its outbox.
+   * 0 where it has none: then Rust frees what takes an atomic.
+   */
+  readonly mark: number;
 }
 
 /** The mutable state of a pool's hot path. */
@@ -250,20 +253,23 @@ export function exclusiveBigPath(
  * On a private page only the owner of the slab changes states, by plain stores; `hazard` tells a thread that
  * is about to end that which granule is on its way (`publish.rs` has the protocol; the order of the two
  * stores and of what stands between them is part of it). On a public page a block belongs to the one thread
- * whose compare-exchange takes its state away from live (1). A block of this thread's own becomes held, with
- * this thread's mark, and goes on its stack; another's becomes claimed (2) and waits in the outbox for Rust.
- * Whoever claimed by what the page map said before makes the block live again: until then its mark keeps
- * a recovery of the owner's magazines away from it (`recover.rs`).
+ * whose compare-exchange takes its state from live (1) to the mark of this thread. A block of this thread's own goes
+ * on its stack then, and another's waits in the outbox for Rust. Whoever claimed by what the page map said before makes
+ * the block live again: its mark is taken back and no other's, for the block may have been freed, handed out and
+ * claimed by another thread meanwhile; and until then its mark keeps a recovery of the owner's magazines away from
+ * it (`recover.rs`).
  *
  * Refers to nothing outside itself, so that {@link specialize} can make copies of it.
  */
 export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPath): HeapPath {
-  const { t, pageMap, state, end, big, me, held } = memory;
+  const { t, pageMap, state, end, big, me, mark } = memory;
   const { s2c, at, ft, smallMax, outbox, outboxMax, hazard } = area;
   const { classMask, isPublic, ownerAndMode, ownerShift, quietFrees } = area;
   // What a word of a page of this thread's own says of owner and mode.
   const mine = me << ownerShift;
-  const mineInPublic = mine | isPublic;
+  // Without a mark of its own this thread leaves all frees on public pages to Rust: no word is this.
+  const mineInPublic = mark === 0 ? -1 : mine | isPublic;
+  const room = mark === 0 ? 0 : outboxMax;
   /** Own frees on public pages since they were last told of, by class number. */
   const publicFrees = new Int32Array(classMask + 1);
   // Of this attachment: another thread may get the same area later, under another number.
@@ -317,9 +323,10 @@ export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPat
   function freePublic(g: number, word: number, c: number): boolean {
     if ((word & ownerAndMode) === mineInPublic) {
       const top = t[ft + c] as number;
-      if (t[top] === 0 || Atomics.compareExchange(state, g, 1, held) !== 1) return false;
-      // Looked at again, now that the block is nobody else's: its slab cannot change any more.
-      if (pageMap[g >>> 8] === word) {
+      if (t[top] === 0 || Atomics.compareExchange(state, g, 1, mark) !== 1) return false;
+      // Looked at again, now that the block is nobody else's: its slab cannot change any more. It is another's where
+      // its owner has freed it by a plain store meanwhile, and has died before this thread became the owner.
+      if (pageMap[g >>> 8] === word && state[g] === mark) {
         t[top] = big ? g : g * 16;
         t[ft + c] = top + 1;
         const frees = (publicFrees[c] as number) + 1;
@@ -327,19 +334,19 @@ export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPat
         if (frees === quietFrees) slow.settle(c);
         return true;
       }
-      // Unless its owner has freed the block by a plain store meanwhile.
-      Atomics.compareExchange(state, g, held, 1);
+      // Unless its owner has freed the block by a plain store.
+      Atomics.compareExchange(state, g, mark, 1);
       return false;
     }
     const n = t[outbox] as number;
-    if (n >= outboxMax) return false;
+    if (n >= room) return false;
     // The entry first: a block that is claimed is always in somebody's outbox.
     t[outbox + 1 + n] = big ? g : g * 16;
     t[outbox] = n + 1;
-    if (Atomics.compareExchange(state, g, 1, 2) === 1) {
-      if (pageMap[g >>> 8] === word && state[g] === 2) return true;
+    if (Atomics.compareExchange(state, g, 1, mark) === 1) {
+      if (pageMap[g >>> 8] === word && state[g] === mark) return true;
       // Another slab since, and its owner may have freed the block by a plain store.
-      Atomics.compareExchange(state, g, 2, 1);
+      Atomics.compareExchange(state, g, mark, 1);
     }
     t[outbox] = n;
     return false;
@@ -452,12 +459,12 @@ export function sharedPoolPath(
   s: PoolState,
   slow: PoolSlowPath,
 ): PoolPath {
-  const { t, pageMap, state, end, big, me, held } = memory;
+  const { t, pageMap, state, end, big, me, mark } = memory;
   const { classMask, hazard, isPublic, ownerAndMode, ownerShift, quietFrees } = area;
   // Of a word of the page map: all but its generation.
   const looked = classMask | ownerAndMode;
   const own = c | (me << ownerShift);
-  const ownInPublic = own | isPublic;
+  const ownInPublic = mark === 0 ? -1 : own | isPublic; // As in `sharedPath`.
   const alive = (t[0] as number) || -1; // Never that of a heap that was destroyed meanwhile.
 
   function alloc(): number {
@@ -472,6 +479,7 @@ export function sharedPoolPath(
     return big ? +slow.alloc() : slow.alloc() >>> 0;
   }
 
+  // Short enough for V8 to inline it (460 bytes of bytecode), which is why what is used twice has a name.
   function free(p: number): void {
     if (typeof p === 'number' && p >= 0 && p < end && t[0] === alive) {
       const g = big ? (p / 16) >>> 0 : p >>> 4;
@@ -479,24 +487,27 @@ export function sharedPoolPath(
       if (g * 16 === p && t[top] !== 0) {
         t[hazard] = g;
         const word = pageMap[g >>> 8] as number;
-        if ((word & looked) === own && state[g] === 1) {
+        const seen = word & looked;
+        const e = big ? g : p;
+        if (seen === own && state[g] === 1) {
           state[g] = 0;
-          t[top] = big ? g : p;
+          t[top] = e;
           s.top = top + 1;
           t[hazard] = 0;
           return;
         }
         t[hazard] = 0;
-        if ((word & looked) === ownInPublic && Atomics.compareExchange(state, g, 1, held) === 1) {
-          if (pageMap[g >>> 8] === word) {
-            t[top] = big ? g : p;
+        if (seen === ownInPublic && Atomics.compareExchange(state, g, 1, mark) === 1) {
+          if (pageMap[g >>> 8] === word && state[g] === mark) {
+            t[top] = e;
             s.top = top + 1;
-            s.publicFrees = (s.publicFrees + 1) % quietFrees;
-            if (s.publicFrees === 0) slow.settle();
+            const frees = (s.publicFrees + 1) % quietFrees;
+            s.publicFrees = frees;
+            if (frees === 0) slow.settle();
             return;
           }
-          // Unless its owner has freed the block by a plain store meanwhile.
-          Atomics.compareExchange(state, g, held, 1);
+          // Unless its owner has freed the block by a plain store.
+          Atomics.compareExchange(state, g, mark, 1);
         }
       }
     }

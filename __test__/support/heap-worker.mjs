@@ -147,6 +147,17 @@ const jobs = {
     return {};
   },
 
+  /** Frees what it is sent when the gate's first word says so, and lets go when that says more. */
+  freeAtSignal(heap, { ps, gate }) {
+    const flag = new Int32Array(gate);
+    parentPort.postMessage({ ready: true });
+    Atomics.wait(flag, 0, 0);
+    Atomics.store(flag, 1, 1 + jobs.freeAll(heap, { ps }).freed);
+    Atomics.notify(flag, 1);
+    Atomics.wait(flag, 0, 1);
+    return {};
+  },
+
   /** Produces blocks for a consumer, in rounds (A10). */
   produce(heap, { count }) {
     parentPort.on('message', () => {

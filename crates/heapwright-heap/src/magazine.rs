@@ -487,6 +487,11 @@ impl<'a> Magazines<'a> {
         Ok(())
     }
 
+    /// Blocks in the outbox, as far as its count is one.
+    pub(crate) fn outbox_len(&self) -> usize {
+        (self.get(OUTBOX).cast_unsigned() as usize).min(OUTBOX_MAX)
+    }
+
     /// Empties the outbox into `out`.
     ///
     /// # Errors

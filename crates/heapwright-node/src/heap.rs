@@ -62,8 +62,8 @@ pub(crate) const LAYOUT: &[(&str, f64)] = &[
     ("HEAP_POISON", layout::POISON as f64),
     ("HEAP_PT", layout::PT as f64),
     ("HEAP_S2C", layout::S2C as f64),
-    ("HEAP_STATE_HELD", layout::STATE_HELD as f64),
-    ("HEAP_STATES_HELD", layout::STATES_HELD as f64),
+    ("HEAP_STATE_MARK", layout::STATE_MARK as f64),
+    ("HEAP_MARKS", layout::MARKS as f64),
     ("HEAP_SMALL_MAX", ((layout::S2C_WORDS - 1) * layout::GRANULE_BYTES) as f64),
 ];
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{
     Attachment, HeapEngine, HeapResult,
-    geometry::{MODE_MASK, MODE_PUBLIC, PAGE_BYTES, STATE_LIVE, STATE_OUTBOX},
+    geometry::{MODE_MASK, MODE_PUBLIC, PAGE_BYTES, STATE_LIVE},
     lock,
     page_map::{GENERATION_MASK, LARGE_WORD, PageMap},
     publish::{class_of, owner_of},
@@ -44,14 +44,15 @@ impl Attachment {
         if alone {
             engine.check_page_map()?;
             let marked = engine.count_marked()?;
+            // All slabs are this thread's own by now.
             let dead = engine.count_slots(|state| StateMap::is_held(state, self.slot()));
-            let outbox = engine.count_slots(|state| state == STATE_OUTBOX);
-            if dead != cached {
+            let outbox = self.magazines().outbox_len();
+            if dead != cached + outbox {
                 return Err(format!("{dead} slots are out and dead, magazines hold {cached}"));
             }
             let blocks = live_slots + live_runs;
-            if marked != blocks + outbox {
-                return Err(format!("{marked} blocks are marked, {blocks} are live"));
+            if marked != blocks {
+                return Err(format!("{marked} blocks are marked live, {blocks} are"));
             }
             let taken = super::get(&engine.counters.taken_blocks);
             if taken != blocks + cached + outbox {
@@ -133,11 +134,10 @@ impl HeapEngine {
     fn check_slots(&self, alone: Option<usize>) -> Result<usize, String> {
         let mut live = 0;
         let mut damage = Ok(());
-        let highest = if self.is_shared() { STATE_OUTBOX } else { STATE_LIVE };
         self.global.for_each_taken_slot(None, &mut |p, _| {
             let state = self.state.get(&self.meta, p);
             live += usize::from(state == STATE_LIVE);
-            if state > highest && alone.is_some_and(|slot| !StateMap::is_held(state, slot)) {
+            if state > STATE_LIVE && alone.is_some_and(|slot| !StateMap::is_held(state, slot)) {
                 damage = Err(format!("the state of {p:#x} is {state}"));
             }
         });
@@ -198,14 +198,13 @@ impl HeapEngine {
         }
     }
 
-    /// Granules that are live or in an outbox by the state map. Each that is not dead must be the start of
-    /// a block.
+    /// Granules that are live by the state map. Each that is not dead must be the start of a block.
     fn count_marked(&self) -> Result<usize, String> {
         let mut count = 0;
         let mut damage = Ok(());
         self.pages.residency.for_each_touched(|page| {
             self.state.for_each_marked(&self.meta, page, |p, state| {
-                count += usize::from(state <= STATE_OUTBOX);
+                count += usize::from(state == STATE_LIVE);
                 let start = self.block_at(p).map(|block| block.start);
                 if start != Some(p)
                     || (self.global.slab_at(p).is_some() && !self.global.is_taken(p))

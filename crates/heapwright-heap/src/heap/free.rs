@@ -140,8 +140,8 @@ impl HeapEngine {
         let mut bytes = 0;
         let mut runs = Vec::new();
         blocks.retain(|&p| {
-            // The state decides: what is in no outbox by its word is passed over.
-            if !self.is_place(p) || !self.state.take_from_outbox(&self.meta, p) {
+            // The state decides: what bears no mark of this thread is passed over.
+            if !self.is_place(p) || !self.state.take_from_outbox(&self.meta, p, cpu.index()) {
                 return false;
             }
             // The page map's word: the slab's descriptor is looked up once, by those who need it.

@@ -131,25 +131,25 @@ pub const QUIET_FREES: usize = 256;
 pub const STATE_DEAD: u8 = 0;
 /// State of a block, shared mode: live.
 pub const STATE_LIVE: u8 = 1;
-/// State of a block, shared mode: freed by a thread that does not own it, and waiting in its outbox.
-pub const STATE_OUTBOX: u8 = 2;
-/// States from here on, shared mode: freed by the owner of its slab, into its own magazines. See
-/// [`state_held`].
-pub const STATE_HELD: u8 = 3;
-/// How many states there are from [`STATE_HELD`] on.
-pub const STATES_HELD: usize = 253;
+/// States of a block from here on, shared mode: freed, with a mark of the thread that freed it. See [`mark_of`].
+pub const STATE_MARK: u8 = 2;
+/// How many slots have a mark to themselves.
+pub const MARKS: usize = 253;
+/// The mark of all other slots.
+pub const STATE_CROWD: u8 = u8::MAX;
 
-/// State of a block, shared mode, that the thread in `slot` has freed as one of its own slabs.
+/// The state of a block that the thread in `slot` has freed, where that takes an atomic: it is in the thread's
+/// magazines if the slab is its own, else in its outbox; or the thread has yet to look whether it may keep it.
 ///
-/// Not [`STATE_DEAD`], so that a claim by mistake is known from what a dead thread held: a thread that
-/// looked at the page map long ago claims a block as its own, looks again, and makes it live again. In
-/// between its mark says that the block is in no magazine of the owner's.
-#[expect(clippy::cast_possible_truncation, reason = "below STATES_HELD")]
-pub const fn state_held(slot: usize) -> u8 {
-    STATE_HELD + (slot % STATES_HELD) as u8
+/// A mark of one thread alone, so that what a thread takes back is its own claim and no other's, and so that
+/// a claim by mistake is known from what a dead thread held (`recover.rs`). Slots from [`MARKS`] on share
+/// [`STATE_CROWD`]: their threads free by way of the engine only, one at a time, and leave no block with it.
+#[expect(clippy::cast_possible_truncation, reason = "below MARKS")]
+pub const fn mark_of(slot: usize) -> u8 {
+    if slot < MARKS { STATE_MARK + slot as u8 } else { STATE_CROWD }
 }
 
-const _: () = assert!(STATE_HELD as usize + STATES_HELD - 1 == u8::MAX as usize);
+const _: () = assert!(mark_of(MARKS - 1) + 1 == STATE_CROWD);
 const _: () = assert!(S2C + S2C_WORDS <= AT);
 const _: () = assert!(CLASS_LARGE < CLASSES_MAX && CLASS_LARGE <= CLASS_MASK as usize);
 const _: () = assert!(HAZARD < ALLOCS);

@@ -14,8 +14,8 @@
 //! Nothing about a block is kept in its bytes, so whatever a program writes, the engine stays whole.
 //!
 //! Invariants (`check` tests them):
-//! 1. A slot is live, in one magazine, in one outbox, or free in its slab. Live, in an outbox and neither
-//!    are states 1, 2 and 0 of the state map; taken or free is what the slab says.
+//! 1. A slot is live, in one magazine, in one outbox, or free in its slab. Live is state 1 of the state map; in an
+//!    outbox is the mark of its thread, in a magazine that or state 0; taken or free is what the slab says.
 //! 2. A magazine holds only slots of slabs that its thread owns; see `recover.rs` for why.
 //! 3. The page map says of every page of a slab the slab's class and owner, of the first page of a run
 //!    that it is one, and 0 of all others.
@@ -188,6 +188,8 @@ pub struct HeapEngine {
     members: RwLock<Members>,
     /// Held while a page becomes public.
     publishing: Mutex<()>,
+    /// Held by a thread without a mark of its own while it claims a block.
+    crowd: Mutex<()>,
     /// Areas opened so far, plus 1: the next one's number.
     attachments: AtomicU32,
     counters: Counters,
@@ -262,6 +264,7 @@ impl HeapEngine {
             threads: (0..geometry.max_threads).map(|_| Thread::default()).collect(),
             members: RwLock::new(Members::default()),
             publishing: Mutex::new(()),
+            crowd: Mutex::new(()),
             attachments: AtomicU32::new(1),
             counters: Counters::default(),
             dead: AtomicBool::new(false),

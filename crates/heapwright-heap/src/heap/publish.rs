@@ -19,7 +19,9 @@
 //! not private any more, or the other thread sees the hazard and waits for the few instructions that are
 //! left. Whoever changes a state by compare-exchange looks at the word again afterwards: is it another one,
 //! the slab is another too, and the change is taken back, by compare-exchange, as its owner may have stored
-//! meanwhile. That goes for Rust on a thread's own pages too, where it names no hazard.
+//! meanwhile. Then the block may even have been handed out and freed again: what is taken back is the mark of the
+//! claiming thread (`mark_of`), so it is never the claim of another. And is it the same word, the claim stands only if
+//! the mark still does. That goes for Rust on a thread's own pages too, where it names no hazard.
 //!
 //! A thread that is short of memory takes empty slabs from others, and who lets go gives those back that
 //! another has just become the owner of. Their pages go back only after the same wait: an owner that frees a
@@ -41,8 +43,8 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use super::{
     Attachment, HeapEngine, HeapResult,
     geometry::{
-        CLASS_LARGE, CLASS_MASK, CLASSES_MAX, MODE_CLOSING, MODE_MASK, MODE_PUBLIC, OWNER_MASK,
-        OWNER_SHIFT, PAGE_SHIFT, QUIET_FREES,
+        CLASS_LARGE, CLASS_MASK, CLASSES_MAX, MARKS, MODE_CLOSING, MODE_MASK, MODE_PUBLIC,
+        OWNER_MASK, OWNER_SHIFT, PAGE_SHIFT, QUIET_FREES,
     },
     lock,
 };
@@ -83,13 +85,20 @@ impl HeapEngine {
             self.publish(p, word);
             return None;
         }
-        if !self.state.claim_for_outbox(&self.meta, p) {
+        // Who has no mark of its own has the mark of its kind to itself from the claim to the second look.
+        let _one = (slot >= MARKS).then(|| lock(&self.crowd));
+        if !self.state.mark(&self.meta, p, slot) {
             return Some(false);
         }
+        self.confirm(p, word, slot)
+    }
+
+    /// The second half of [`claim_seen`](Self::claim_seen), for who has claimed `p`.
+    fn confirm(&self, p: usize, word: i32, slot: usize) -> Option<bool> {
         if self.pages.word(p) == word {
-            return Some(self.state.claim_from_outbox(&self.meta, p));
+            return Some(self.state.take(&self.meta, p, slot));
         }
-        if self.state.give_up_outbox(&self.meta, p) { None } else { Some(false) }
+        if self.state.give_up(&self.meta, p, slot) { None } else { Some(false) }
     }
 
     /// Makes the page of `p` public, of which `word` was the word, and with it the pages of the same owner
@@ -272,13 +281,13 @@ mod tests {
     use super::*;
     use crate::heap::{
         Attachment, Geometry, Mapping,
-        geometry::{GRANULE_SHIFT, HAZARD, STATE_DEAD, STATE_LIVE},
+        geometry::{GENERATION_SHIFT, GRANULE_SHIFT, HAZARD, STATE_DEAD, STATE_LIVE},
         page_map::PageMap,
     };
 
     /// A heap of 1 MiB that two threads may have.
     fn engine() -> HeapEngine {
-        let geometry = Geometry::new(1 << 20, 2).unwrap();
+        let geometry = Geometry::new(1 << 20, 3).unwrap();
         let map = |length| Arc::new(Mapping::map(length).unwrap());
         let (data, meta) = (map(geometry.size), map(geometry.meta_size));
         HeapEngine::over(geometry, data, meta).unwrap()
@@ -333,6 +342,49 @@ mod tests {
     #[test]
     fn nor_is_one_of_a_run_of_pages() {
         claims_late(1 << 16);
+    }
+
+    /// A thread of a wrong program is stopped between its claim by way of Rust and its second look. Meanwhile the
+    /// owner's plain store frees the block, it is handed out once more, and `other` frees it by the fast path.
+    #[test]
+    fn a_late_claim_takes_nobody_elses_back() {
+        let engine = Arc::new(engine());
+        let (owner, other) = attach_two(&engine);
+        let late = engine.attach().unwrap();
+        let [p, q] = [(); 2].map(|()| owner.alloc(64, 16).unwrap());
+        other.free(q).unwrap();
+        let seen = engine.pages.word(p);
+        assert_eq!(seen & MODE_MASK, MODE_PUBLIC);
+        assert!(engine.state.mark(&engine.meta, p, late.slot()));
+        engine.state.set_dead(&engine.meta, &[p]);
+        engine.state.set_live(&engine.meta, p);
+        assert!(engine.state.mark(&engine.meta, p, other.slot()));
+        engine.pages.exchange(p, seen, seen ^ (1 << GENERATION_SHIFT));
+        assert_eq!(engine.confirm(p, seen, late.slot()), Some(false));
+        assert!(!engine.claim(p, late.slot()), "two frees of one block");
+    }
+
+    /// A mark of many is that of one at a time.
+    #[test]
+    fn who_has_no_mark_of_its_own_waits_for_its_likes() {
+        let (owner, other) = two_threads();
+        let engine = Arc::clone(owner.engine());
+        let [p, q] = [(); 2].map(|()| owner.alloc(64, 16).unwrap());
+        other.free(q).unwrap();
+        let claimed = AtomicBool::new(false);
+        let claiming = lock(&engine.crowd);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                assert!(engine.claim(p, MARKS + 1));
+                claimed.store(true, Ordering::SeqCst);
+            });
+            thread::sleep(Duration::from_millis(50));
+            assert!(!claimed.load(Ordering::SeqCst), "claimed while another did");
+            assert!(engine.state.is_live(&engine.meta, p));
+            drop(claiming);
+        });
+        assert!(claimed.load(Ordering::SeqCst));
+        assert_eq!(engine.state.get(&engine.meta, p), STATE_DEAD);
     }
 
     /// The page map, and an heir that turns every page private as soon as it is the heir's. Whenever a page

@@ -6,13 +6,13 @@
 //! - Its magazines hold slots of its own slabs only. So what it held is every slot of its slabs that is
 //!   taken and dead or marked as held by it, whatever its stack tops say: `alloc` marks a block live after
 //!   popping it, `free` marks it held before pushing it.
-//! - The mark of another thread on such a slot is a free that comes late, by one who read the page map
-//!   when the slab was still its own. That thread will look again and finish it: the slot is left alone.
-//!   (Threads 253 slots apart share a mark.)
-//! - Blocks of others that it freed have state 2. JavaScript writes the outbox entry before it changes
+//! - The mark of another thread on such a slot is a free: one that waits in that thread's outbox, or one that comes
+//!   late, by one who has read the page map long ago, and who will look again. The slot is left alone.
+//! - Blocks of others that it freed bear its mark. JavaScript writes the outbox entry before it changes
 //!   the state, and is not terminated between the two, so every such block is in the outbox of the thread
-//!   that claimed it and in no other, and that one hands it back, or whoever recovers it. Entries of which
-//!   the state says otherwise are passed over.
+//!   that claimed it and in no other, and that one hands it back, or whoever recovers it, before it looks for
+//!   what was in magazines: slabs that the thread adopted may have some of these. Entries of which the state
+//!   says otherwise are passed over.
 //! - Its slabs go to a thread that stays (`adopt`), and with them what others free into them.
 //!
 //! A block that Rust itself is about to hand back is dead and taken for a moment. The members' lock keeps

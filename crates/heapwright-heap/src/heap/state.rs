@@ -4,17 +4,16 @@
 //! byte, so that one atomic exchange can decide between two threads that free one block; where only the
 //! owner frees, it needs none (`publish.rs`). Both maps are in the metadata mapping; `share` fills the bytes from the bits, once.
 //!
-//! A byte is not live in three ways: **dead**, as every slot in its slab is; in an **outbox**; or **held**
-//! by the owner of its slab, who freed it into a magazine, with a mark of that owner.
+//! A byte is not live in two ways: **dead**, as every slot in its slab is, or **marked** by the thread that freed
+//! it. If the slab is that thread's own, the block is in one of its magazines, else in its outbox; unless the
+//! thread has yet to confirm its claim (`publish.rs`).
 //!
 //! Not here: which numbers are starts of blocks at all (`judge.rs`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::heap::{
-    geometry::{
-        GRANULE_SHIFT, Geometry, PAGE_BYTES, STATE_DEAD, STATE_LIVE, STATE_OUTBOX, state_held,
-    },
+    geometry::{GRANULE_SHIFT, Geometry, PAGE_BYTES, STATE_CROWD, STATE_DEAD, STATE_LIVE, mark_of},
     memory::Mapping,
 };
 
@@ -104,10 +103,11 @@ impl StateMap {
     }
 
     /// Whether a slot of a slab of `owner`, which is taken and of which the map says `state`, is in
-    /// `owner`'s hands: in its magazines, or on the way there.
+    /// `owner`'s hands: in its magazines, or on the way there; or in its outbox, where `owner` has adopted the
+    /// slab since.
     #[inline]
     pub(super) fn is_held(state: u8, owner: usize) -> bool {
-        state == STATE_DEAD || state == state_held(owner)
+        state == STATE_DEAD || state == mark_of(owner)
     }
 
     /// Marks slots that go back to their slabs, and that their owner held, as dead.
@@ -141,30 +141,31 @@ impl StateMap {
         state & mask != 0
     }
 
-    /// Turns `p` from live to "in an outbox"; `false` where it is not live.
-    pub(super) fn claim_for_outbox(&self, memory: &Mapping, p: usize) -> bool {
-        memory.exchange_byte(self.bytes + (p >> GRANULE_SHIFT), STATE_LIVE, STATE_OUTBOX)
+    /// Turns `p` from live to marked by `slot`; `false` where it is not live.
+    pub(super) fn mark(&self, memory: &Mapping, p: usize, slot: usize) -> bool {
+        memory.exchange_byte(self.bytes + (p >> GRANULE_SHIFT), STATE_LIVE, mark_of(slot))
     }
 
-    /// Undoes [`claim_for_outbox`](Self::claim_for_outbox); `false` where the owner has freed the block.
-    pub(super) fn give_up_outbox(&self, memory: &Mapping, p: usize) -> bool {
-        memory.exchange_byte(self.bytes + (p >> GRANULE_SHIFT), STATE_OUTBOX, STATE_LIVE)
+    /// Undoes [`mark`](Self::mark) of `slot`'s; `false` where the owner has freed the block, whoever has it now.
+    pub(super) fn give_up(&self, memory: &Mapping, p: usize, slot: usize) -> bool {
+        memory.exchange_byte(self.bytes + (p >> GRANULE_SHIFT), mark_of(slot), STATE_LIVE)
     }
 
-    /// Turns `p` from "in an outbox" to dead; `false` where it is in none. Of several callers one wins.
-    pub(super) fn claim_from_outbox(&self, memory: &Mapping, p: usize) -> bool {
-        memory.exchange_byte(self.bytes + (p >> GRANULE_SHIFT), STATE_OUTBOX, STATE_DEAD)
+    /// Turns `p` from marked by `slot` to dead; `false` where it is not.
+    pub(super) fn take(&self, memory: &Mapping, p: usize, slot: usize) -> bool {
+        memory.exchange_byte(self.bytes + (p >> GRANULE_SHIFT), mark_of(slot), STATE_DEAD)
     }
 
-    /// The same, without an atomic, for the one thread in whose outbox `p` is, or after that thread's end:
-    /// nobody else changes this state of a page that was public when it was claimed.
-    pub(super) fn take_from_outbox(&self, memory: &Mapping, p: usize) -> bool {
+    /// The same, without an atomic, for the thread of `slot` where `p` is in its outbox, or after that thread's end:
+    /// nobody else changes its mark on a page that was public when it confirmed the claim.
+    pub(super) fn take_from_outbox(&self, memory: &Mapping, p: usize, slot: usize) -> bool {
         let byte = self.bytes + (p >> GRANULE_SHIFT);
-        let claimed = memory.byte(byte) == STATE_OUTBOX;
-        if claimed {
+        let mark = mark_of(slot);
+        let marked = mark != STATE_CROWD && memory.byte(byte) == mark;
+        if marked {
             memory.set_byte(byte, STATE_DEAD);
         }
-        claimed
+        marked
     }
 
     /// Calls `f` for every granule of the page at `page` (a multiple of 4096) that is not dead.

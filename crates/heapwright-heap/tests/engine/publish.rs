@@ -7,7 +7,7 @@ use std::sync::{
 
 use heapwright_heap::heap::{
     HeapError,
-    geometry::{CLASS_MASK, MODE_MASK, MODE_PUBLIC, PAGE_BYTES, STATE_DEAD},
+    geometry::{CLASS_MASK, MARKS, MODE_MASK, MODE_PUBLIC, PAGE_BYTES, STATE_DEAD},
 };
 use heapwright_testkit::{Prng, prng};
 
@@ -138,17 +138,19 @@ fn one_of_two_frees_wins_while_the_page_becomes_public() {
 }
 
 /// An owner that allocates and frees, and two threads that free whatever they see of it, at any time: each
-/// block is freed once. `between` is called before the owner's free of block `index` of `round`, and after the last.
+/// block is freed once. `others` threads are attached and do nothing. `between` is called before the owner's free of block `index` of `round`, and after the last.
 fn is_robbed(
     seed: u64,
+    others: usize,
     rounds: usize,
     count: usize,
     size: impl Fn(&mut Prng) -> usize,
     between: impl Fn(&Script, usize, usize, usize),
 ) {
-    let mut owner = Script::new(heap_of(8 << 20, 3));
+    let mut owner = Script::new(heap_of(8 << 20, 3 + others));
     owner.share();
     let engine = std::sync::Arc::clone(owner.heap.engine());
+    let others: Vec<_> = (0..others).map(|_| engine.attach().unwrap()).collect();
     // What the owner has live, and stale addresses.
     let shown: Vec<_> = (0..count).map(|_| AtomicUsize::new(0)).collect();
     let stolen = AtomicUsize::new(0);
@@ -183,18 +185,21 @@ fn is_robbed(
             between(&owner, round, count, size);
         }
         stop.store(1, Ordering::Relaxed);
-        while engine.poisoned_by().is_none() && owner.heap.stats().unwrap().threads > 1 {
+        while engine.poisoned_by().is_none()
+            && owner.heap.stats().unwrap().threads > 1 + others.len()
+        {
             std::thread::yield_now();
         }
         assert_eq!(freed + stolen.load(Ordering::Relaxed), made, "{:?}", engine.poisoned_by());
     });
+    drop(others);
     assert_eq!(owner.heap.check(), Ok(0), "{:?}", engine.poisoned_by());
 }
 
 #[test]
 fn a_block_is_freed_once_while_its_slab_comes_and_goes() {
     let size = |rng: &mut Prng| 16 << rng.below(8);
-    is_robbed(prng::seed(78), torture(300, 20_000), 64, size, |owner, round, index, _| {
+    is_robbed(prng::seed(78), 0, torture(300, 20_000), 64, size, |owner, round, index, _| {
         if round % 4 == 0 && index == 64 {
             // Empty slabs go, and their pages come back as another class.
             owner.heap.trim().unwrap();
@@ -251,11 +256,21 @@ fn pages_are_private_again_when_others_leave_them_alone() {
 #[test]
 fn one_of_two_frees_wins_while_pages_become_public_and_private_in_turn() {
     let size = |rng: &mut Prng| 64 << rng.below(3);
-    is_robbed(prng::seed(79), torture(200, 10_000), 256, size, |owner, _, index, size| {
-        if index % 32 == 0 {
-            owner.heap.make_private(owner.class_of(size)).unwrap();
-        }
-    });
+    // With marks of their own, and with one of them without.
+    for others in [0, MARKS - 2] {
+        is_robbed(
+            prng::seed(79),
+            others,
+            torture(200, 10_000),
+            256,
+            size,
+            |owner, _, index, size| {
+                if index % 32 == 0 {
+                    owner.heap.make_private(owner.class_of(size)).unwrap();
+                }
+            },
+        );
+    }
 }
 
 #[test]

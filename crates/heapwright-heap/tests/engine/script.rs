@@ -14,7 +14,7 @@ use heapwright_heap::heap::{
     geometry::{
         ALIVE, ALLOCS, AT, CLASS_LARGE, CLASS_MASK, COUNT, FT, GRANULE_BYTES, Geometry, HAZARD,
         MODE_MASK, MODE_PUBLIC, OUTBOX, OUTBOX_MAX, OWNER_MASK, OWNER_SHIFT, PAGE_BYTES, PT, S2C,
-        STATE_DEAD, STATE_LIVE, STATE_OUTBOX, state_held,
+        STATE_CROWD, STATE_DEAD, STATE_LIVE, mark_of,
     },
 };
 
@@ -257,7 +257,8 @@ impl Script {
             (word & CLASS_MASK as usize, (word & OWNER_MASK as usize) >> OWNER_SHIFT);
         let public = word & MODE_MASK as usize == MODE_PUBLIC as usize;
         let entry = self.geometry.entry_of(p).cast_unsigned() as usize;
-        if class == 0 || class == CLASS_LARGE {
+        let mark = mark_of(self.heap.slot());
+        if class == 0 || class == CLASS_LARGE || public && mark == STATE_CROWD {
             self.step()?;
             return Ok(self.heap.free(p)?);
         }
@@ -275,14 +276,13 @@ impl Script {
                 return Ok(self.heap.free(p)?);
             }
             self.step()?;
-            let held = state_held(self.heap.slot());
-            if !meta.exchange_byte(self.byte_of(p), STATE_LIVE, held) {
+            if !meta.exchange_byte(self.byte_of(p), STATE_LIVE, mark) {
                 return Err(HeapError::NotAllocated.into());
             }
             between();
-            if self.page_word(p) != word {
+            if self.page_word(p) != word || meta.byte(self.byte_of(p)) != mark {
                 // Freed and reborn as another class since: not ours to push.
-                meta.exchange_byte(self.byte_of(p), held, STATE_LIVE);
+                meta.exchange_byte(self.byte_of(p), mark, STATE_LIVE);
                 return Ok(self.heap.free(p)?);
             }
             let top = self.at(FT + class);
@@ -302,18 +302,18 @@ impl Script {
         self.put(OUTBOX + 1 + count, entry)?;
         self.put(OUTBOX, count + 1)?;
         self.step()?;
-        if !meta.exchange_byte(self.byte_of(p), STATE_LIVE, STATE_OUTBOX) {
+        if !meta.exchange_byte(self.byte_of(p), STATE_LIVE, mark) {
             self.put(OUTBOX, count)?;
             return Err(HeapError::NotAllocated.into());
         }
         between();
-        if self.page_word(p) == word && meta.byte(self.byte_of(p)) == STATE_OUTBOX {
+        if self.page_word(p) == word && meta.byte(self.byte_of(p)) == mark {
             return Ok(());
         }
         // Another slab since.
-        let undone = meta.exchange_byte(self.byte_of(p), STATE_OUTBOX, STATE_LIVE);
+        meta.exchange_byte(self.byte_of(p), mark, STATE_LIVE);
         self.put(OUTBOX, count)?;
-        if undone { Ok(self.heap.free(p)?) } else { Err(HeapError::NotAllocated.into()) }
+        Ok(self.heap.free(p)?)
     }
 
     /// As if this thread were in the middle of freeing `p`; 0: of nothing.
