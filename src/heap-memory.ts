@@ -30,7 +30,7 @@ import {
   HEAP_SMALL_MAX,
   HEAP_STATE_MARK,
 } from '../native/layout.ts';
-import type { AreaLayout, ExclusiveMemory, SharedMemory } from './magazine.ts';
+import type { Addresses, AreaLayout, ExclusiveMemory, SharedMemory } from './magazine.ts';
 import { native, refusal } from './native.ts';
 import type { NativeHeap } from './native.ts';
 
@@ -83,6 +83,12 @@ export class HeapMemory {
       m: new Int32Array(...this.#window(0, bytesOffset)),
       pages: pageMapOffset / 4,
       bits: bitsOffset / 4,
+      ...this.#addresses(),
+    };
+  }
+
+  #addresses(): Addresses {
+    return {
       end: this.size,
       inside: (2 ** Math.ceil(Math.log2(this.size)) - GRANULE) | 0,
       signed: this.size <= SIGNED,
@@ -98,11 +104,11 @@ export class HeapMemory {
     return {
       t: new Int32Array(...this.#window(area, HEAP_AREA_BYTES)),
       pageMap: new Int32Array(...this.#window(pageMapOffset, bitsOffset - pageMapOffset)),
-      state: new Uint8Array(...bytes(this.#window(bytesOffset, granules))),
-      end: this.size,
-      big: this.big,
+      state: new Int8Array(...bytes(this.#window(bytesOffset, granules))),
+      ...this.#addresses(),
       me: slot,
-      mark: slot < HEAP_MARKS ? HEAP_STATE_MARK + slot : 0,
+      // As an `Int8Array` reads it.
+      mark: slot < HEAP_MARKS ? ((HEAP_STATE_MARK + slot) << 24) >> 24 : 0,
     };
   }
 

@@ -84,13 +84,8 @@ export interface HeapPath {
   readonly free: (p: number) => void;
 }
 
-/** The memory of an exclusive heap: one array over thread area, page map and state bits. */
-export interface ExclusiveMemory {
-  readonly m: Int32Array;
-  /** Word index of the page map. */
-  readonly pages: number;
-  /** Word index of the state bits. */
-  readonly bits: number;
+/** Which numbers are addresses of a heap. */
+export interface Addresses {
   /** Size of the heap in bytes. */
   readonly end: number;
   /**
@@ -104,15 +99,25 @@ export interface ExclusiveMemory {
   readonly big: boolean;
 }
 
+/** The memory of an exclusive heap: one array over thread area, page map and state bits. */
+export interface ExclusiveMemory extends Addresses {
+  readonly m: Int32Array;
+  /** Word index of the page map. */
+  readonly pages: number;
+  /** Word index of the state bits. */
+  readonly bits: number;
+}
+
 /** The memory of a shared heap, as one thread sees it. */
-export interface SharedMemory {
+export interface SharedMemory extends Addresses {
   /** This thread's area. */
   readonly t: Int32Array;
   readonly pageMap: Int32Array;
-  /** A byte per granule. */
-  readonly state: Uint8Array;
-  readonly end: number;
-  readonly big: boolean;
+  /**
+   * A byte per granule. Signed, because the hidden class of every `Uint8Array` of Node may change (a `Buffer` is one), so
+   * that V8 would look at it at each access.
+   */
+  readonly state: Int8Array;
   /** This thread's slot: the owner in page map words. */
   readonly me: number;
   /**
@@ -262,7 +267,7 @@ export function exclusiveBigPath(
  * Refers to nothing outside itself, so that {@link specialize} can make copies of it.
  */
 export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPath): HeapPath {
-  const { t, pageMap, state, end, big, me, mark } = memory;
+  const { t, pageMap, state, end, signed, big, me, mark } = memory;
   const { s2c, at, ft, smallMax, outbox, outboxMax, hazard } = area;
   const { classMask, isPublic, ownerAndMode, ownerShift, quietFrees } = area;
   // What a word of a page of this thread's own says of owner and mode.
@@ -289,10 +294,11 @@ export function sharedPath(memory: SharedMemory, area: AreaLayout, slow: SlowPat
       if (e !== 0) {
         t[at + c] = top;
         state[big ? e >>> 0 : e >>> 4] = 1;
-        return big ? (e >>> 0) * 16 : e >>> 0;
+        return big ? (e >>> 0) * 16 : signed ? e : e >>> 0;
       }
     }
-    return big ? +slow.alloc(size, align) : slow.alloc(size, align) >>> 0;
+    const p = slow.alloc(size, align);
+    return big ? +p : signed ? p | 0 : p >>> 0;
   }
 
   function free(p: number): void {
@@ -459,7 +465,7 @@ export function sharedPoolPath(
   s: PoolState,
   slow: PoolSlowPath,
 ): PoolPath {
-  const { t, pageMap, state, end, big, me, mark } = memory;
+  const { t, pageMap, state, end, signed, big, me, mark } = memory;
   const { classMask, hazard, isPublic, ownerAndMode, ownerShift, quietFrees } = area;
   // Of a word of the page map: all but its generation.
   const looked = classMask | ownerAndMode;
@@ -474,9 +480,10 @@ export function sharedPoolPath(
       s.top = top;
       s.count += 1;
       state[big ? e >>> 0 : e >>> 4] = 1;
-      return big ? (e >>> 0) * 16 : e >>> 0;
+      return big ? (e >>> 0) * 16 : signed ? e : e >>> 0;
     }
-    return big ? +slow.alloc() : slow.alloc() >>> 0;
+    const p = slow.alloc();
+    return big ? +p : signed ? p | 0 : p >>> 0;
   }
 
   // Short enough for V8 to inline it (460 bytes of bytecode), which is why what is used twice has a name.
