@@ -4,10 +4,11 @@
 //! stack*, which trade places when the first is empty; a pool of one size has a *pool stack* of its own,
 //! whose top JavaScript keeps in a field and writes back before it calls. Only an empty or a full stack
 //! calls Rust: [`Magazines::refill`] fills one from the slabs, [`Magazines::flush`] hands the older half
-//! of one back. Layout and sentinels: `heap/geometry.rs`.
+//! of one back, or moves blocks from the one to the other. Layout and sentinels: `heap/geometry.rs`.
 //!
 //! A stack of a class starts with a few blocks of capacity and doubles at every refill, up to a bound in
-//! bytes: a thread that allocates little holds little back.
+//! bytes: a thread that allocates little holds little back. A refill brings a bounded number of blocks, however
+//! many the stack has room for.
 //!
 //! Invariants:
 //! 1. Stacks hold slots of slabs that the thread owns, and each slot once; all of them are dead in the
@@ -23,8 +24,8 @@ use crate::heap::{
     Mapping,
     geometry::{
         ALIVE, ALLOCS, AREA_BYTES, AT, CLASSES, CLASSES_MAX, COUNT, FT, Geometry, OUTBOX,
-        OUTBOX_MAX, POISON, PT, S2C, S2C_WORDS, SLOT, STACK_BASE, STACK_BLANK, STACK_CAPACITY,
-        STACK_STRIDE, STACKS, STACKS_PER_CLASS,
+        OUTBOX_MAX, POISON, PT, S2C, S2C_WORDS, SLOT, STACK_BASE, STACK_BLANK, STACK_BYTES, STACKS,
+        stack_capacity, stack_place, stack_stride,
     },
 };
 
@@ -33,8 +34,15 @@ const START_BLOCKS: usize = 64;
 const START_BYTES: usize = 16 << 10;
 
 /// A stack may hold this many bytes of blocks, or this part of the heap if that is less.
-const LIMIT_BYTES: usize = 64 << 10;
+const LIMIT_BYTES: usize = STACK_BYTES;
 const LIMIT_PART: usize = 128;
+
+/// The most blocks of a refill. A thread whose blocks others free takes no more out of its slabs than that, however
+/// many the stack has room for.
+const REFILL_MAX: usize = 511;
+
+/// Words that are read from an area at a time.
+const READ_WORDS: usize = 512;
 
 /// The words of a thread's area contradict each other: something has written there that should not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,13 +81,15 @@ pub(crate) struct Limits {
     pool: Box<[AtomicU16]>,
     /// Tops of the free stacks when `low_water` looked last.
     seen: Box<[AtomicUsize]>,
+    /// COUNT of the class when its free stack filled its alloc stack up last; 0: after a refill.
+    filled_up: Box<[AtomicUsize]>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let zeros = || (0..CLASSES_MAX).map(|_| AtomicU16::new(0)).collect();
-        let seen = (0..CLASSES_MAX).map(|_| AtomicUsize::new(0)).collect();
-        Self { pair: zeros(), pool: zeros(), seen }
+        let words = || (0..CLASSES_MAX).map(|_| AtomicUsize::new(0)).collect();
+        Self { pair: zeros(), pool: zeros(), seen: words(), filled_up: words() }
     }
 }
 
@@ -93,9 +103,9 @@ impl Limits {
         usize::from(self.of(stack)[class].load(Ordering::Relaxed))
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "at most STACK_CAPACITY")]
+    #[expect(clippy::cast_possible_truncation, reason = "a stack has fewer words than that")]
     fn set(&self, stack: Stack, class: usize, limit: usize) {
-        debug_assert!(limit <= STACK_CAPACITY);
+        debug_assert!(limit <= stack_capacity(class));
         self.of(stack)[class].store(limit as u16, Ordering::Relaxed);
     }
 }
@@ -210,12 +220,19 @@ impl<'a> Magazines<'a> {
         }
     }
 
+    /// The top of the alloc stack of `class` when it was last moved other than by a pop. (JavaScript writes it
+    /// when the stacks trade places.)
+    #[inline]
+    fn counted(&self, class: usize) -> usize {
+        self.get(COUNT + class).cast_unsigned() as usize
+    }
+
     /// Pops from the alloc stack of `class` that ALLOCS does not have yet.
     #[inline]
     fn pops(&self, class: usize) -> usize {
         let pops = self.get(COUNT + class).wrapping_sub(self.get(AT + class));
         // Whatever the words say, no stack has more.
-        usize::try_from(pops).map_or(0, |pops| pops.min(STACK_CAPACITY))
+        usize::try_from(pops).map_or(0, |pops| pops.min(stack_capacity(class)))
     }
 
     /// Blocks that JavaScript popped from stacks, as far as it was counted.
@@ -245,6 +262,9 @@ impl<'a> Magazines<'a> {
         if stack == Stack::Alloc {
             self.count_pops(class);
             self.set(COUNT + class, word(top));
+        } else if stack == Stack::Free {
+            // For `low_water`: it held no more than this from now on.
+            self.limits.seen[class].store(top, Ordering::Relaxed);
         }
         self.set(stack.tops() + class, word(top));
     }
@@ -267,7 +287,7 @@ impl<'a> Magazines<'a> {
     /// The most entries that a stack of `class` may have.
     fn limit_max(&self, class: usize) -> usize {
         let bytes = LIMIT_BYTES.min(self.geometry.size / LIMIT_PART);
-        (bytes / self.sizes[class - 1]).clamp(2, STACK_CAPACITY)
+        (bytes / self.sizes[class - 1]).clamp(2, stack_capacity(class))
     }
 
     fn limit_start(&self, class: usize) -> usize {
@@ -281,7 +301,7 @@ impl<'a> Magazines<'a> {
         let top = self.get(stack.tops() + class).cast_unsigned() as usize;
         let index = stack_index(class, top);
         let right = if stack == Stack::Pool { index == 2 } else { index < 2 };
-        let base = stack_base(class, index & 3);
+        let base = stack_base(class, index);
         let depth = top.wrapping_sub(base);
         if right && depth <= self.limits.get(stack, class) { Ok((top, base)) } else { Err(Corrupt) }
     }
@@ -303,7 +323,7 @@ impl<'a> Magazines<'a> {
     #[inline]
     pub(crate) fn low_water(&self, class: usize) -> usize {
         let depth = |top: usize, stack: Stack| {
-            let base = stack_base(class, stack_index(class, top) & 3);
+            let base = stack_base(class, stack_index(class, top));
             top.saturating_sub(base).min(self.limits.get(stack, class))
         };
         let top = |tops: usize| self.get(tops + class).cast_unsigned() as usize;
@@ -369,18 +389,20 @@ impl<'a> Magazines<'a> {
             // Both stacks of a pair: they are empty, and trade places.
             [Some(base), other].into_iter().flatten().for_each(|base| self.bound(base, old, limit));
         }
-        let end = base + limit;
+        let wanted = limit.min(REFILL_MAX);
+        let end = base + wanted;
         let mut filler = Filler { magazines: *self, next: end, base };
-        take(limit, &mut filler);
+        take(wanted, &mut filler);
         let next = filler.next;
         let count = end - next;
-        if count < limit {
+        if count < wanted {
             // A short fill, where memory runs out: down to the base.
             for index in 0..count {
                 self.set(base + index, self.get(next + index));
             }
         }
         self.move_top(stack, class, base + count);
+        self.limits.filled_up[class].store(0, Ordering::Relaxed);
         Ok(count)
     }
 
@@ -419,7 +441,11 @@ impl<'a> Magazines<'a> {
 
     /// Takes the older half of a stack out of it, or all, into `out`.
     ///
-    /// A free stack whose alloc stack is empty trades places with it instead, unless `all` is asked for.
+    /// Unless `all` is asked for, a free stack whose alloc stack is empty trades places with it instead, and one
+    /// whose alloc stack is no more than half full fills that up: a program that frees many blocks at once and
+    /// allocates as many again finds them all. If the two have not traded places by the next time, that
+    /// program does not need what they hold; it would come back here all the time, as its free stack is full
+    /// before its alloc stack is empty.
     ///
     /// # Errors
     ///
@@ -440,21 +466,41 @@ impl<'a> Magazines<'a> {
                 self.trade(class, alloc_top, top);
                 return Ok(());
             }
+            let limit = self.limits.get(Stack::Alloc, class);
+            let room = limit - (alloc_top - alloc_base);
+            let filled_up = &self.limits.filled_up[class];
+            let traded = filled_up.load(Ordering::Relaxed) != self.counted(class);
+            if alloc_base != base && room >= limit.div_ceil(2) && traded {
+                // What was freed last is allocated first.
+                let count = room.min(depth);
+                self.copy(top - count, alloc_top, count);
+                self.move_top(Stack::Alloc, class, alloc_top + count);
+                self.move_top(Stack::Free, class, top - count);
+                filled_up.store(self.counted(class), Ordering::Relaxed);
+                return Ok(());
+            }
         }
         let count = if all { depth } else { depth.div_ceil(2) };
         self.read(base, count, out);
-        let byte = |index: usize| self.area + index * 4;
-        self.memory.copy(byte(base + count), byte(base), (depth - count) * 4);
+        self.copy(base + count, base, depth - count);
         self.move_top(stack, class, top - count);
         Ok(())
+    }
+
+    /// Copies `count` words of the area.
+    #[inline]
+    fn copy(&self, from: usize, to: usize, count: usize) {
+        let byte = |index: usize| self.area + index * 4;
+        self.memory.copy(byte(from), byte(to), count * 4);
     }
 
     /// Appends the blocks of `count` words from `first` to `out`.
     #[inline]
     fn read(&self, first: usize, count: usize, out: &mut Vec<usize>) {
-        let mut words = [0; STACK_STRIDE];
-        for start in (0..count).step_by(STACK_STRIDE) {
-            let words = &mut words[..(count - start).min(STACK_STRIDE)];
+        out.reserve(count);
+        let mut words = [0; READ_WORDS];
+        for start in (0..count).step_by(READ_WORDS) {
+            let words = &mut words[..(count - start).min(READ_WORDS)];
             self.memory.read_words(self.area + (first + start) * 4, words);
             out.extend(words.iter().map(|&entry| self.geometry.block_of(entry)));
         }
@@ -511,13 +557,15 @@ impl<'a> Magazines<'a> {
 /// The first entry of stack `index` of `class`.
 #[inline]
 const fn stack_base(class: usize, index: usize) -> usize {
-    STACKS + (class * STACKS_PER_CLASS + index) * STACK_STRIDE + STACK_BASE
+    stack_place(class) + index * stack_stride(class) + STACK_BASE
 }
 
-/// Which stack of `class` a top is of; three or more for none.
+/// Which stack of `class` a top is of; three for none.
 #[inline]
-const fn stack_index(class: usize, top: usize) -> usize {
-    top.wrapping_sub(stack_base(class, 0)) / STACK_STRIDE
+fn stack_index(class: usize, top: usize) -> usize {
+    let words = top.wrapping_sub(stack_base(class, 0));
+    let stride = stack_stride(class);
+    (1..=3).filter(|stacks| words >= stacks * stride).count()
 }
 
 #[inline]

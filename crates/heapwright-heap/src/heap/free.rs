@@ -16,7 +16,7 @@ use crate::magazine::Stack;
 
 impl Attachment {
     /// Makes room on a full stack: hands the older half back to the slabs. A free stack whose alloc stack
-    /// is empty trades places with it instead.
+    /// is empty trades places with it instead; one whose alloc stack is half empty fills that up.
     ///
     /// # Time Complexity
     ///
@@ -30,7 +30,7 @@ impl Attachment {
         engine.class(class)?;
         engine.mark_used(self.slot(), class);
         engine.high_water(self.slot());
-        let mut blocks = Vec::with_capacity(super::geometry::STACK_CAPACITY);
+        let mut blocks = Vec::new();
         let flushed = self.magazines().flush(stack, class, false, &mut blocks);
         flushed.map_err(|corrupt| self.corrupt(corrupt))?;
         self.give_cached(class, &blocks)

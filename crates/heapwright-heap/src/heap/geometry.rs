@@ -21,16 +21,16 @@
 //! 3584  AT[class]   3712  FT[class]   top of the alloc stack, of the free stack: absolute word indices
 //! 3840  PT[class]                     top of the pool stack, when JavaScript has written it there
 //! 3968  COUNT[class]                  what AT[class] was when ALLOCS last counted the class
-//! 4096  stacks: three of 528 words for each class number from 0
-//! 208896  OUTBOX: count, then blocks of other threads that this one has freed
+//! 4096  stacks: three for each class number from 0, of 528 words, of small blocks up to 4144
+//! 229376  OUTBOX: count, then blocks of other threads that this one has freed
 //! ```
 //!
 //! A **class number** is the index of a size class plus 1; 0 is no class, [`CLASS_LARGE`] a run of pages.
 //! The word below a stack's first and the word above its last are 0, and no word between them ever is: a
 //! top `t` is "empty" where word `t - 1` is 0, and "full" where word `t` is 0. Class numbers 0 and
 //! [`CLASS_LARGE`] are empty and full for ever, so that JavaScript falls into the slow path by itself.
-//! [`STACK_STRIDE`] is an odd number of cache lines, so that the bases of the stacks, where those of a
-//! program with few live blocks are used, do not share a few sets of a first-level cache.
+//! From one stack to the next it is an odd number of cache lines, so that the bases of the stacks, where those
+//! of a program with few live blocks are used, do not share a few sets of a first-level cache.
 
 use heapwright_core::align_up;
 use heapwright_region::page_size;
@@ -87,18 +87,20 @@ pub const CLASSES_MAX: usize = 128;
 pub const POISON: usize = 512;
 /// Word: where the stacks begin.
 pub const STACKS: usize = 4096;
-/// The most entries of a stack.
-pub const STACK_CAPACITY: usize = 511;
-/// Words from a stack to the next.
-pub const STACK_STRIDE: usize = 528;
+/// The most entries of a stack of most classes ...
+const STACK_CAPACITY: usize = 511;
+/// ... and the bytes of blocks that every stack has room for.
+pub const STACK_BYTES: usize = 64 << 10;
 /// Words from the place of a stack to its first entry: a cache line, whose last word is the lower sentinel.
 pub const STACK_BASE: usize = 16;
+/// Words of a cache line.
+const LINE_WORDS: usize = 16;
 /// What stands in a word of a stack that no entry was in yet: anything but 0.
 pub const STACK_BLANK: i32 = 1;
 /// Stacks of a class.
 pub const STACKS_PER_CLASS: usize = 3;
 /// Word: blocks in the outbox; they follow.
-pub const OUTBOX: usize = 208_896;
+pub const OUTBOX: usize = 229_376;
 /// Blocks that the outbox holds.
 pub const OUTBOX_MAX: usize = 127;
 /// The class number of a run of pages.
@@ -126,6 +128,43 @@ pub const GENERATIONS: u32 = 1 << 12;
 /// How many frees of its own blocks on public pages a thread of a shared heap tells of at once
 /// (`Attachment::settle`).
 pub const QUIET_FREES: usize = 256;
+
+/// The most entries of a stack of class number `class`. The first classes are the multiples of a granule; where
+/// that is not so, it is the byte rule of the magazines that holds.
+pub const fn stack_capacity(class: usize) -> usize {
+    if class == 0 {
+        return STACK_CAPACITY;
+    }
+    let blocks = STACK_BYTES / (class * GRANULE_BYTES);
+    if blocks > STACK_CAPACITY + 1 { blocks } else { STACK_CAPACITY }
+}
+
+/// Words from a stack of `class` to the next.
+pub const fn stack_stride(class: usize) -> usize {
+    let lines = (STACK_BASE + stack_capacity(class) + 1).div_ceil(LINE_WORDS);
+    (lines | 1) * LINE_WORDS
+}
+
+/// Words from [`STACKS`] to the first stack of each class; the last is the end of all.
+const STACK_PLACES: [usize; CLASSES_MAX + 1] = {
+    let mut places = [0; CLASSES_MAX + 1];
+    let mut class = 0;
+    while class < CLASSES_MAX {
+        places[class + 1] = places[class] + STACKS_PER_CLASS * stack_stride(class);
+        class += 1;
+    }
+    places
+};
+
+/// Word: where the stacks of `class` begin, and those of the class before it end.
+///
+/// # Panics
+///
+/// Above [`CLASSES_MAX`].
+#[inline]
+pub const fn stack_place(class: usize) -> usize {
+    STACKS + STACK_PLACES[class]
+}
 
 /// State of a block, shared mode: not live.
 pub const STATE_DEAD: u8 = 0;
@@ -159,9 +198,8 @@ const _: () = assert!(PT + CLASSES_MAX <= COUNT);
 const _: () = assert!(COUNT + CLASSES_MAX <= STACKS);
 // Both words that a poisoned top looks at are 0 for ever.
 const _: () = assert!(POISON - 1 > ALLOCS + 1 && POISON < S2C);
-const _: () = assert!(STACK_BASE + STACK_CAPACITY < STACK_STRIDE);
-const _: () = assert!((STACK_STRIDE / 16) % 2 == 1 && STACK_STRIDE.is_multiple_of(16));
-const _: () = assert!(STACKS + CLASSES_MAX * STACKS_PER_CLASS * STACK_STRIDE <= OUTBOX);
+const _: () = assert!(stack_stride(1) == 4144 && stack_stride(8) == 528 && stack_stride(0) == 528);
+const _: () = assert!(stack_place(CLASSES_MAX) <= OUTBOX);
 const _: () = assert!((OUTBOX + 1 + OUTBOX_MAX) * 4 <= AREA_BYTES);
 const _: () = assert!(AREA_BYTES.is_multiple_of(64 << 10));
 const _: () = assert!(THREADS_MAX - 1 <= (OWNER_MASK >> OWNER_SHIFT) as usize);

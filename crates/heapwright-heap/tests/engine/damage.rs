@@ -2,7 +2,7 @@
 
 use heapwright_heap::heap::{
     HeapError, Stack,
-    geometry::{AT, FT, OUTBOX, PT, STACK_STRIDE, STACKS},
+    geometry::{AT, FT, OUTBOX, PT, STACKS, stack_place, stack_stride},
 };
 use heapwright_testkit::{Prng, prng};
 
@@ -35,8 +35,8 @@ fn finds_entries_that_are_no_blocks() {
         let blocks: Vec<_> = (0..200).map(|_| script.alloc(64).unwrap()).collect();
         blocks.iter().take(60).for_each(|&p| script.free(p).unwrap());
         let class = script.class_of(64);
-        let first = STACKS + class * 3 * STACK_STRIDE;
-        (first..first + 2 * STACK_STRIDE).for_each(|index| script.scribble(index, entry));
+        let first = stack_place(class);
+        (first..first + 2 * stack_stride(class)).for_each(|index| script.scribble(index, entry));
         assert_eq!(script.heap.trim(), Err(HeapError::Poisoned), "{entry:#x}");
     }
 }
@@ -73,7 +73,7 @@ fn survives_any_word_anywhere_in_its_area() {
             let index = match rng.below(4) {
                 0 => rng.below(128) + AT,
                 1 => rng.below(384) + AT,
-                2 => STACKS + rng.below(72 * 3 * STACK_STRIDE),
+                2 => STACKS + rng.below(stack_place(73) - STACKS),
                 _ => OUTBOX + rng.below(200),
             };
             script.scribble(index, rng.next_u32().cast_signed() >> rng.below(32));

@@ -13,6 +13,7 @@ mod batches;
 mod damage;
 mod late_free;
 mod lifecycle;
+mod magazines;
 mod publish;
 mod residency;
 mod script;
