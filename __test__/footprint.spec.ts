@@ -54,6 +54,22 @@ describe('footprint', () => {
     expect(grown).toBeLessThan(8 * MIB);
   });
 
+  it.each(['0', '1'])(
+    'of a populated heap is its size at once, also in memory of the runtime (%s)',
+    async (forced) => {
+      const { code, stdout, stderr } = await runModule(
+        `const before = process.memoryUsage.rss();
+         const heap = new api.Heap({ size: 64 * 2 ** 20, populate: true });
+         console.log(JSON.stringify([process.memoryUsage.rss() - before]));
+         heap.close();`,
+        { env: { HEAPWRIGHT_FORCE_NO_EXTERNAL: forced } },
+      );
+      expect([code, stderr]).toEqual([0, '']);
+      const [grown] = JSON.parse(stdout) as [number];
+      expect(grown).toBeGreaterThan(60 * MIB);
+    },
+  );
+
   // Far more than memory: what looks at all of it does not end in a test's time, or shows in RSS.
   it.each(['buddy', 'tlsf'])('of %s with 1 TiB is what its blocks have touched', async (kind) => {
     const source = measure(

@@ -626,6 +626,8 @@ function create(settings: HeapSettings, install: () => void): Inside {
   let sharedBuffers: FullHandle['buffers'];
   if (binding.backend() === 'shared') {
     const data = sharedMemory(settings.size);
+    // The runtime's memory is zero, and not there until it is written to.
+    if (settings.populate) new Uint8Array(data).fill(0);
     const metadata = sharedMemory(owner.metaSize);
     owner.provide(new Uint8Array(data), new Uint8Array(metadata));
     if (ctl[0] !== 0) throw refusal(native(), { block: 'range', unit: 'bytes' });
