@@ -253,7 +253,7 @@ function shortHeap(next) {
 }
 
 /** How much of its mean a least-squares line through `values` rises from its first to its last. */
-export function riseOf(values) {
+function riseOf(values) {
   const n = values.length;
   const mean = values.reduce((sum, value) => sum + value, 0) / n;
   const middle = (n - 1) / 2;

@@ -49,7 +49,7 @@ import type { Call, Native, NativeHeap } from './native.ts';
 import { alignment, arrayOf, isNumber, isNumberOrLeftOut, natural, positive } from './options.ts';
 
 /** The largest alignment that a heap offers: 2 MiB. */
-export const HEAP_ALIGN_MAX: number = 2 ** 21;
+const HEAP_ALIGN_MAX: number = 2 ** 21;
 
 /** Every block is a multiple of this. */
 const GRANULE = 16;

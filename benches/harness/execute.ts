@@ -46,7 +46,7 @@ const hasTaskset = spawnSync('taskset', ['--version'], { stdio: 'ignore' }).stat
 const LIMIT = 240_000;
 
 /** The command line of a job. */
-export function commandOf(job: Job, binaries: Binaries): string[] {
+function commandOf(job: Job, binaries: Binaries): string[] {
   const command =
     job.side === 'native'
       ? [binaries.native, job.entry, ...job.args]

@@ -74,7 +74,7 @@ setFlagsFromString('--no-allow-natives-syntax');
 const OPTIMIZED = 1 << 4;
 
 /** Whether V8 runs `callee` as optimized code now. */
-export function isOptimized(callee: unknown): boolean {
+function isOptimized(callee: unknown): boolean {
   return (optimizationStatus(callee) & OPTIMIZED) !== 0;
 }
 
@@ -90,7 +90,7 @@ export function consume(value: number): void {
  * Calls of the kernel in one timed pass. A loop that is entered once runs in code made by on-stack replacement; entered
  * eight times it runs in the code that a program would run.
  */
-export const CALLS = 8;
+const CALLS = 8;
 
 /**
  * Calls `pass` for `warm=` ms, then takes the time of `passes=` passes of {@link CALLS} calls each.
@@ -147,7 +147,7 @@ export function residentBytes(): number {
  * Puts the isolate into the state after its first detached ArrayBuffer: from then on V8 checks every
  * typed-array access. Our own `close` does it, and a user's transfer list.
  */
-export function detachSomething(): void {
+function detachSomething(): void {
   structuredClone(new ArrayBuffer(8), { transfer: [new ArrayBuffer(8)] });
 }
 

@@ -11,7 +11,7 @@ export const SEED_SLOT = 12345;
 /** Seed of the sizes of B3 in form B. */
 export const SEED_SIZE = 777;
 /** Seed of larson (B7). */
-export const SEED_LARSON = 4141;
+const SEED_LARSON = 4141;
 /** Slots of a larson thread. */
 export const LARSON_SLOTS = 5000;
 /** Steps after which a larson thread hands its slots to the next one. */

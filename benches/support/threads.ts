@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { type MessagePort, Worker } from 'node:worker_threads';
 
 /** Words of the control array. */
-export const GO = 0;
+const GO = 0;
 export const STOP = 1;
 export const DONE = 2;
 /** The first word that a workload may use for itself. */

@@ -21,7 +21,7 @@ import { parseSize, usageError } from './command.ts';
 import type { CliError } from './command.ts';
 
 /** The operations of a script. */
-export const STEP_OPS = [
+const STEP_OPS = [
   'alloc',
   'zeroed',
   'pages',

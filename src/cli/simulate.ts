@@ -84,7 +84,7 @@ function titleOf({ kind, start, size, cpus, steps }: Scenario, file: string): st
 }
 
 /** The lines about one step. */
-export function outcomeLines(outcome: StepOutcome, mapWidth: number): string[] {
+function outcomeLines(outcome: StepOutcome, mapWidth: number): string[] {
   const { index, step, result, refused, words, snapshot } = outcome;
   const head =
     step === undefined ? 'start' : `${index}. ${step.op === 'note' ? 'note' : step.text}`;

@@ -178,7 +178,7 @@ function watch(
 }
 
 /** The lines about one process. */
-export function processLines(published: Published, sort: Sort): string[] {
+function processLines(published: Published, sort: Sort): string[] {
   const { pid, thread, title, rss, uptimeSeconds, heaps } = published;
   const where = thread === 0 ? `${pid}` : `${pid}, thread ${thread}`;
   const count = heaps.length === 1 ? '1 heap' : `${heaps.length} heaps`;

@@ -20,7 +20,7 @@ export interface NamedTrace {
 }
 
 /** The folder of the package: the nearest above this file that has the package's `package.json`. */
-export function packageFolder(): string {
+function packageFolder(): string {
   let folder = path.dirname(fileURLToPath(import.meta.url));
   while (!existsSync(path.join(folder, 'package.json'))) {
     const above = path.dirname(folder);

@@ -82,7 +82,7 @@ export interface TraceSummary {
 }
 
 /** Counts what is in a trace. */
-export function summarize({ name, file, fileBytes, trace }: NamedTrace): TraceSummary {
+function summarize({ name, file, fileBytes, trace }: NamedTrace): TraceSummary {
   const packed = packTrace(trace);
   const ops = [0, 0, 0, 0, 0];
   const sizeOf = new Float64Array(packed.ids);

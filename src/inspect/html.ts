@@ -133,7 +133,7 @@ function hashOf(text: string): string {
 }
 
 /** Text as HTML: for contents and for quoted attributes. */
-export function escapeHtml(text: string): string {
+function escapeHtml(text: string): string {
   return text
     .replaceAll('&', '&amp;')
     .replaceAll('<', '&lt;')

@@ -18,7 +18,7 @@ function fault(path: string, what: string): Error {
 }
 
 /** A finite number from `min`. */
-export function numberFrom(min: number): Shape {
+function numberFrom(min: number): Shape {
   const what = min === 0 ? 'a finite number from 0' : `a finite number from ${min}`;
   return (value, path) => {
     if (typeof value !== 'number' || !Number.isFinite(value) || value < min)
@@ -26,14 +26,14 @@ export function numberFrom(min: number): Shape {
   };
 }
 
-export const anyNumber: Shape = numberFrom(0);
+const anyNumber: Shape = numberFrom(0);
 
-export const anyBoolean: Shape = (value, path) => {
+const anyBoolean: Shape = (value, path) => {
   if (typeof value !== 'boolean') throw fault(path, 'a boolean');
 };
 
 /** A string of at most `length` letters. */
-export function textUpTo(length: number): Shape {
+function textUpTo(length: number): Shape {
   return (value, path) => {
     if (typeof value !== 'string' || value.length > length) {
       throw fault(path, `a string of at most ${length} letters`);
@@ -75,7 +75,7 @@ export function listOf(shape: Shape, length: number = 2 ** 22): Shape {
 }
 
 /** A pair, like `[start, count]`. */
-export function pairOf(first: Shape, second: Shape): Shape {
+function pairOf(first: Shape, second: Shape): Shape {
   return (value, path) => {
     if (!Array.isArray(value) || value.length !== 2) throw fault(path, 'a pair');
     first(value[0], `${path}[0]`);
@@ -84,7 +84,7 @@ export function pairOf(first: Shape, second: Shape): Shape {
 }
 
 /** An object with these fields; those whose name ends in `?` may be left out. */
-export function objectOf(fields: Readonly<Record<string, Shape>>): Shape {
+function objectOf(fields: Readonly<Record<string, Shape>>): Shape {
   const entries = Object.entries(fields).map(([name, shape]) => {
     const isOptional = name.endsWith('?');
     return { key: isOptional ? name.slice(0, -1) : name, isOptional, shape };
@@ -100,7 +100,7 @@ export function objectOf(fields: Readonly<Record<string, Shape>>): Shape {
 }
 
 /** An object whose values all have one shape. */
-export function mapOf(shape: Shape): Shape {
+function mapOf(shape: Shape): Shape {
   return (value, path) => {
     if (typeof value !== 'object' || value === null || Array.isArray(value))
       throw fault(path, 'an object');

@@ -19,7 +19,7 @@ import { isHeapLike } from '../trace/target.ts';
 import { alignedRuns } from './free-runs.ts';
 
 /** The schema of this version. */
-export const SNAPSHOT_SCHEMA = 'heapwright/snapshot/1';
+const SNAPSHOT_SCHEMA = 'heapwright/snapshot/1';
 
 /** A part of the managed pages: one section of a page allocator. */
 export interface SnapshotSection {

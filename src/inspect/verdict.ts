@@ -18,7 +18,7 @@ const KNOWN: Readonly<Record<string, string>> = {
 };
 
 /** A trace's name in texts. */
-export function traceName(report: ReplayReport): string {
+function traceName(report: ReplayReport): string {
   return report.trace ?? 'trace';
 }
 

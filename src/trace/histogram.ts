@@ -14,7 +14,7 @@ const BUCKETS = (31 - SUB_BITS + 1) * SUB_COUNT;
 const NS_MAX = 2 ** 31 - 1;
 
 /** Lowest duration of a bucket, in nanoseconds. */
-export function bucketStart(index: number): number {
+function bucketStart(index: number): number {
   if (index < SUB_COUNT) return index;
   const octave = (index >>> SUB_BITS) - 1;
   return (SUB_COUNT + (index & (SUB_COUNT - 1))) * 2 ** octave;
