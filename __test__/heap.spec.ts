@@ -214,6 +214,26 @@ describe('Heap', () => {
     expect(heap.check()).toBe(0);
   });
 
+  it('knows a peak that has passed, in magazines and in pools', () => {
+    const heap = new Heap({ size: MiB(16) });
+    const pool = heap.pool(64);
+    for (const p of Array.from({ length: 60 }, () => pool.alloc())) pool.free(p);
+    expect(heap.stats()).toMatchObject({ used: 0, peakUsed: 60 * 64 });
+    const ps: number[] = [];
+    let peak = 60;
+    for (let i = 0; i < 20_000; i += 1) {
+      // Up and down, more each time: stacks trade places, are filled and flushed between two looks.
+      if (i % 1000 < 500 + i / 50 || ps.length === 0)
+        ps.push(i % 3 ? heap.alloc(64) : pool.alloc());
+      else (i % 2 ? heap : pool).free(ps.pop() as number);
+      peak = Math.max(peak, ps.length);
+      if (i % 777 === 0) expect(heap.stats().peakUsed).toBeGreaterThanOrEqual(peak * 64);
+    }
+    expect(heap.check()).toBe(ps.length);
+    expect(heap.stats().peakUsed).toBeGreaterThanOrEqual(peak * 64);
+    heap.close();
+  });
+
   it('counts exactly', () => {
     const heap = heapOf();
     const pool = heap.pool(48);

@@ -18,8 +18,11 @@ import {
   HEAP_ALLOCS,
   HEAP_CLASSES_MAX,
   HEAP_COUNT,
+  HEAP_LOW,
   HEAP_POISON,
+  HEAP_POOL_LOW,
   HEAP_PT,
+  HEAP_SEEN,
 } from '../native/layout.ts';
 import type { RangeBuffers } from './buffers.ts';
 import { channels } from './channels.ts';
@@ -223,6 +226,9 @@ export class HeapCore implements HeapEngine, SlowPath {
     m[AREA.at + c] = f;
     m[AREA.ft + c] = a;
     m[HEAP_COUNT + c] = f;
+    // For `peakUsed`: until now the two held at least this many, and the free stack holds nothing.
+    m[HEAP_LOW + c] = Math.min(m[HEAP_LOW + c] as number, m[HEAP_SEEN + c] as number);
+    m[HEAP_SEEN + c] = 0;
   }
 
   #addAllocs(count: number): void {
@@ -234,8 +240,12 @@ export class HeapCore implements HeapEngine, SlowPath {
     isNumber(p, 'p');
     const block = natural(p, 'p');
     this.assertOpen();
-    if (this.#madeRoomFor(block)) this.path.free(block);
-    else this.#call2(this.#native.raw.heapFree, block, blockAt(block));
+    if (this.#madeRoomFor(block)) {
+      this.path.free(block);
+      return;
+    }
+    this.syncPools();
+    this.#call2(this.#native.raw.heapFree, block, blockAt(block));
   }
 
   /** {@inheritDoc SlowPath.settle} */
@@ -279,6 +289,7 @@ export class HeapCore implements HeapEngine, SlowPath {
       this.#swap(c, a, f);
       return;
     }
+    this.syncPools();
     this.#call2(this.#native.raw.heapFlush, c, { block: 'block', unit: 'bytes' });
   }
 
@@ -394,6 +405,7 @@ export class HeapCore implements HeapEngine, SlowPath {
   /** All or nothing; the positions are safe integers. */
   freeMany(positions: Float64Array): void {
     const { ctl, binding } = this.#native;
+    this.syncPools();
     ctl[0] = this.#h;
     binding.heapFreeMany(positions);
     if (ctl[0] !== 0) {
@@ -477,8 +489,12 @@ export class HeapCore implements HeapEngine, SlowPath {
 
   /** Writes what pools keep in fields into the thread area. */
   syncPools(): void {
+    const m = this.#m;
     for (const { class: c, state } of this.#pools.values()) {
-      this.#m[HEAP_PT + c] = state.top;
+      // For `peakUsed`: the stack never held less, for no more was popped.
+      const low = Math.max(0, Math.min(state.top, (m[HEAP_PT + c] as number) - state.count));
+      m[HEAP_POOL_LOW + c] = Math.min(m[HEAP_POOL_LOW + c] as number, low);
+      m[HEAP_PT + c] = state.top;
       this.#addAllocs(state.count);
       state.count = 0;
     }

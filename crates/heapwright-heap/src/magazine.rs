@@ -23,9 +23,9 @@ use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use crate::heap::{
     Mapping,
     geometry::{
-        ALIVE, ALLOCS, AREA_BYTES, AT, CLASSES, CLASSES_MAX, COUNT, FT, Geometry, OUTBOX,
-        OUTBOX_MAX, POISON, PT, S2C, S2C_WORDS, SLOT, STACK_BASE, STACK_BLANK, STACK_BYTES, STACKS,
-        stack_capacity, stack_place, stack_stride,
+        ALIVE, ALLOCS, AREA_BYTES, AT, CLASSES, CLASSES_MAX, COUNT, FT, Geometry, LOW, LOW_NONE,
+        OUTBOX, OUTBOX_MAX, POISON, POOL_LOW, PT, S2C, S2C_WORDS, SEEN, SLOT, STACK_BASE,
+        STACK_BLANK, STACK_BYTES, STACKS, stack_capacity, stack_place, stack_stride,
     },
 };
 
@@ -79,8 +79,6 @@ pub(crate) struct Limits {
     pair: Box<[AtomicU16]>,
     /// Of the pool stack.
     pool: Box<[AtomicU16]>,
-    /// Tops of the free stacks when `low_water` looked last.
-    seen: Box<[AtomicUsize]>,
     /// COUNT of the class when its free stack filled its alloc stack up last; 0: after a refill.
     filled_up: Box<[AtomicUsize]>,
 }
@@ -89,7 +87,7 @@ impl Default for Limits {
     fn default() -> Self {
         let zeros = || (0..CLASSES_MAX).map(|_| AtomicU16::new(0)).collect();
         let words = || (0..CLASSES_MAX).map(|_| AtomicUsize::new(0)).collect();
-        Self { pair: zeros(), pool: zeros(), seen: words(), filled_up: words() }
+        Self { pair: zeros(), pool: zeros(), filled_up: words() }
     }
 }
 
@@ -200,6 +198,9 @@ impl<'a> Magazines<'a> {
             self.set(stack.tops() + class, word(base));
         }
         self.set(COUNT + class, self.get(AT + class));
+        self.set(LOW + class, LOW_NONE);
+        self.set(SEEN + class, 0);
+        self.set(POOL_LOW + class, self.get(PT + class));
     }
 
     /// Moves the upper sentinel of the stack at `base` from capacity `old` to `limit`.
@@ -259,12 +260,17 @@ impl<'a> Magazines<'a> {
     /// Moves the top of a stack other than by a pop or a push.
     #[inline]
     fn move_top(&self, stack: Stack, class: usize, top: usize) {
-        if stack == Stack::Alloc {
-            self.count_pops(class);
-            self.set(COUNT + class, word(top));
-        } else if stack == Stack::Free {
-            // For `low_water`: it held no more than this from now on.
-            self.limits.seen[class].store(top, Ordering::Relaxed);
+        // For `low_water`: the stack held no more than this from now on.
+        match stack {
+            Stack::Alloc => {
+                self.count_pops(class);
+                self.set(COUNT + class, word(top));
+            }
+            Stack::Free => {
+                let depth = top - stack_base(class, stack_index(class, top));
+                self.set(SEEN + class, word(depth));
+            }
+            Stack::Pool => self.set(POOL_LOW + class, word(top)),
         }
         self.set(stack.tops() + class, word(top));
     }
@@ -317,22 +323,32 @@ impl<'a> Magazines<'a> {
         Ok(top - base)
     }
 
-    /// Entries that the stacks of `class` held at least, all the time since the last call for it: of the
-    /// alloc stack, which is only popped, those there now; of the free stack, which is only pushed, those
-    /// there then. A hint, never an error.
+    /// Entries that the stacks of `class` held at least, all the time since the last call for it. A hint, never
+    /// an error.
+    ///
+    /// The alloc stack is only popped: what it holds now it held since the last trade of places. The free stack is
+    /// only pushed: what it held at the last look or trade it still holds. What both held between the last look
+    /// and the last trade is in [`LOW`].
     #[inline]
     pub(crate) fn low_water(&self, class: usize) -> usize {
-        let depth = |top: usize, stack: Stack| {
-            let base = stack_base(class, stack_index(class, top));
+        let at_most = |stack: Stack, top: usize, base: usize| {
             top.saturating_sub(base).min(self.limits.get(stack, class))
         };
         let top = |tops: usize| self.get(tops + class).cast_unsigned() as usize;
-        let free_top = top(FT);
-        let seen = self.limits.seen[class].swap(free_top, Ordering::Relaxed);
-        // On the other stack now: they have traded places, so this one was empty in between.
-        let same = stack_index(class, seen) == stack_index(class, free_top);
-        let freed = if same { depth(seen.min(free_top), Stack::Free) } else { 0 };
-        depth(top(AT), Stack::Alloc) + freed + depth(top(PT), Stack::Pool)
+        let depth = |stack: Stack| {
+            let top = top(stack.tops());
+            at_most(stack, top, stack_base(class, stack_index(class, top)))
+        };
+        let count = |word: i32| usize::try_from(word).unwrap_or(0);
+        let freed = depth(Stack::Free);
+        let since = depth(Stack::Alloc) + count(self.get(SEEN + class)).min(freed);
+        let pair = since.min(count(self.get(LOW + class)));
+        let pool_top = top(PT);
+        let pool = at_most(Stack::Pool, top(POOL_LOW).min(pool_top), stack_base(class, 2));
+        self.set(LOW + class, LOW_NONE);
+        self.set(SEEN + class, word(freed));
+        self.set(POOL_LOW + class, word(pool_top));
+        pair + pool
     }
 
     /// Blocks and bytes in all stacks, those of the pools as JavaScript last wrote them.
@@ -415,6 +431,8 @@ impl<'a> Magazines<'a> {
     }
 
     fn trade(&self, class: usize, alloc_top: usize, free_top: usize) {
+        self.set(LOW + class, self.get(LOW + class).min(self.get(SEEN + class)));
+        self.set(SEEN + class, 0);
         self.move_top(Stack::Alloc, class, free_top);
         self.set(FT + class, word(alloc_top));
     }

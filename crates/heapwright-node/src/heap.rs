@@ -63,6 +63,9 @@ pub(crate) const LAYOUT: &[(&str, f64)] = &[
     ("HEAP_PT", layout::PT as f64),
     ("HEAP_S2C", layout::S2C as f64),
     ("HEAP_STATE_MARK", layout::STATE_MARK as f64),
+    ("HEAP_LOW", layout::LOW as f64),
+    ("HEAP_SEEN", layout::SEEN as f64),
+    ("HEAP_POOL_LOW", layout::POOL_LOW as f64),
     ("HEAP_MARKS", layout::MARKS as f64),
     ("HEAP_SMALL_MAX", ((layout::S2C_WORDS - 1) * layout::GRANULE_BYTES) as f64),
 ];

@@ -79,9 +79,8 @@ impl Attachment {
             blocks[..bad].iter().for_each(|&p| engine.state.set_live(&engine.meta, p));
             return Err((HeapError::NotAllocated, Some(blocks[bad])));
         }
-        self.give_many(blocks, slots).map_err(|error| (error, None))?;
         engine.high_water(self.slot());
-        Ok(())
+        self.give_many(blocks, slots).map_err(|error| (error, None))
     }
 
     /// Hands dead blocks back, slots in one go. There is room for all of them in `slots`.

@@ -83,9 +83,9 @@ impl Attachment {
     /// [`HeapError::NotAllocated`] unless a live block starts there; closed, poisoned.
     pub fn free(&self, p: usize) -> HeapResult {
         let engine = self.enter()?;
+        engine.high_water(self.slot());
         let _members = engine.is_shared().then(|| engine.read_members());
-        self.free_one(p)?;
-        Ok(())
+        self.free_one(p)
     }
 
     /// Frees one block; the caller holds the members' lock where the heap is shared.

@@ -73,6 +73,15 @@ pub const ALLOCS: usize = 8;
 pub const S2C: usize = 1024;
 /// Words of [`S2C`]: up to 32 KiB.
 pub const S2C_WORDS: usize = 2049;
+/// Words: the fewest entries that the alloc and the free stack held together at any time between the last look
+/// of the engine and the last trade of places, as far as known; [`LOW_NONE`] without a trade.
+pub const LOW: usize = 3200;
+/// What stands in [`LOW`] when the stacks did not trade places since.
+pub const LOW_NONE: i32 = i32::MAX;
+/// Words: entries of the free stack that it held all the time since that look or trade.
+pub const SEEN: usize = 3328;
+/// Words: the lowest top of the pool stack since that look, as far as JavaScript told.
+pub const POOL_LOW: usize = 3456;
 /// Words: tops of the alloc stacks.
 pub const AT: usize = 3584;
 /// Words: tops of the free stacks.
@@ -189,7 +198,10 @@ pub const fn mark_of(slot: usize) -> u8 {
 }
 
 const _: () = assert!(mark_of(MARKS - 1) + 1 == STATE_CROWD);
-const _: () = assert!(S2C + S2C_WORDS <= AT);
+const _: () = assert!(S2C + S2C_WORDS <= LOW);
+const _: () = assert!(LOW + CLASSES_MAX <= SEEN);
+const _: () = assert!(SEEN + CLASSES_MAX <= POOL_LOW);
+const _: () = assert!(POOL_LOW + CLASSES_MAX <= AT);
 const _: () = assert!(CLASS_LARGE < CLASSES_MAX && CLASS_LARGE <= CLASS_MASK as usize);
 const _: () = assert!(HAZARD < ALLOCS);
 const _: () = assert!(AT + CLASSES_MAX <= FT);

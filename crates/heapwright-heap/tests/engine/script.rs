@@ -13,8 +13,8 @@ use heapwright_heap::heap::{
     Attachment, HeapError, Stack,
     geometry::{
         ALIVE, ALLOCS, AT, CLASS_LARGE, CLASS_MASK, COUNT, FT, GRANULE_BYTES, Geometry, HAZARD,
-        MODE_MASK, MODE_PUBLIC, OUTBOX, OUTBOX_MAX, OWNER_MASK, OWNER_SHIFT, PAGE_BYTES, PT, S2C,
-        STATE_CROWD, STATE_DEAD, STATE_LIVE, mark_of,
+        LOW, MODE_MASK, MODE_PUBLIC, OUTBOX, OUTBOX_MAX, OWNER_MASK, OWNER_SHIFT, PAGE_BYTES,
+        POOL_LOW, PT, S2C, SEEN, STATE_CROWD, STATE_DEAD, STATE_LIVE, mark_of,
     },
 };
 
@@ -198,7 +198,9 @@ impl Script {
         self.put(ALLOCS + 1, (allocs >> 32) as usize)?;
         self.put(AT + class, free_top)?;
         self.put(FT + class, alloc_top)?;
-        self.put(COUNT + class, free_top)
+        self.put(COUNT + class, free_top)?;
+        self.put(LOW + class, self.at(LOW + class).min(self.at(SEEN + class)))?;
+        self.put(SEEN + class, 0)
     }
 
     fn make_room(&self, class: usize) -> Run {
@@ -349,6 +351,8 @@ impl Script {
             self.step()?;
             self.heap.refill(Stack::Pool, class)?;
         }
+        let low = self.at(POOL_LOW + class).min(self.at(PT + class) - 1);
+        self.put(POOL_LOW + class, low)?;
         self.pop(PT, class)
     }
 

@@ -32,6 +32,9 @@ struct Judge {
     starts: HashSet<usize>,
     rng: Prng,
     size: usize,
+    /// Bytes that are live, and that were at most.
+    used: usize,
+    peak: usize,
 }
 
 const TAGGED: usize = 48;
@@ -44,8 +47,8 @@ impl Judge {
         }
         let mut shadow = ShadowAllocator::new();
         shadow.add_range(4096, size - 4096).unwrap();
-        let rng = Prng::new(seed);
-        Self { script, shadow, live: Vec::new(), starts: HashSet::new(), rng, size }
+        let (live, starts) = (Vec::new(), HashSet::new());
+        Self { script, shadow, live, starts, rng: Prng::new(seed), size, used: 0, peak: 0 }
     }
 
     fn random_size(&mut self) -> usize {
@@ -66,6 +69,8 @@ impl Judge {
         assert!(p.is_multiple_of(align));
         let tag = self.rng.next_u32() as u8;
         self.live.push(Block { p, size, usable: block.usable, tag });
+        self.used += block.usable;
+        self.peak = self.peak.max(self.used);
         assert!(self.starts.insert(p));
         self.script.write(p, size.min(TAGGED), tag);
         self.script.write(p + size - size.min(TAGGED), size.min(TAGGED), tag);
@@ -115,6 +120,7 @@ impl Judge {
         let block = self.live.swap_remove(index);
         self.judge_bytes(block);
         self.script.free(block.p).unwrap();
+        self.used -= block.usable;
         self.starts.remove(&block.p);
         self.shadow.free(block.p, block.usable, 1).unwrap();
         let again = self.script.free(block.p);
@@ -136,6 +142,7 @@ impl Judge {
         match self.script.heap.realloc(block.p, size) {
             Ok(p) => {
                 self.live.swap_remove(index);
+                self.used -= block.usable;
                 self.starts.remove(&block.p);
                 self.shadow.free(block.p, block.usable, 1).unwrap();
                 let kept = block.size.min(size).min(TAGGED);
@@ -151,7 +158,8 @@ impl Judge {
         let stats = self.script.heap.stats().unwrap();
         let used: usize = self.live.iter().map(|block| block.usable).sum();
         assert_eq!((stats.blocks, stats.used), (self.live.len(), used));
-        assert!(stats.used_peak >= used);
+        assert_eq!(self.used, used);
+        assert!(stats.used_peak >= self.peak, "{} said, {}", stats.used_peak, self.peak);
         assert_eq!(self.script.heap.check(), Ok(self.live.len()), "{:?}", self.why());
         let mut expected: Vec<_> = self.live.iter().map(|block| (block.p, block.usable)).collect();
         expected.sort_unstable();
@@ -377,6 +385,30 @@ fn the_peak_is_what_was_live_at_once() {
     let stats = script.heap.stats().unwrap();
     assert_eq!((stats.used, stats.used_peak), (0, 64_000));
     assert_eq!((stats.allocs, stats.frees), (1000, 1000));
+}
+
+#[test]
+fn the_peak_counts_what_pools_hand_out() {
+    let script = Script::new(heap_of(16 << 20, 1));
+    let blocks: Vec<_> = (0..60).map(|_| script.pool_alloc(64).unwrap()).collect();
+    blocks.iter().for_each(|&p| script.pool_free(64, p).unwrap());
+    let stats = script.heap.stats().unwrap();
+    assert_eq!((stats.used, stats.used_peak), (0, 60 * 64));
+}
+
+#[test]
+fn the_peak_outlives_trades_of_places() {
+    for trades in 1..4 {
+        let script = Script::new(heap_of(16 << 20, 1));
+        // As many as fill both stacks at first.
+        let blocks: Vec<_> = (0..64).map(|_| script.alloc(64).unwrap()).collect();
+        blocks.iter().for_each(|&p| script.free(p).unwrap());
+        for _ in 0..trades * 64 - 1 {
+            let p = script.alloc(64).unwrap();
+            script.free(p).unwrap();
+        }
+        assert_eq!(script.heap.stats().unwrap().used_peak, 64 * 64, "{trades} trades");
+    }
 }
 
 #[test]
