@@ -148,10 +148,27 @@ pub const fn stack_capacity(class: usize) -> usize {
     if blocks > STACK_CAPACITY + 1 { blocks } else { STACK_CAPACITY }
 }
 
+/// Words from a stack of each class to the next. A table, for whoever looks at the stacks of all classes: the
+/// capacities are divisions.
+const STACK_STRIDES: [usize; CLASSES_MAX] = {
+    let mut strides = [0; CLASSES_MAX];
+    let mut class = 0;
+    while class < CLASSES_MAX {
+        let lines = (STACK_BASE + stack_capacity(class) + 1).div_ceil(LINE_WORDS);
+        strides[class] = (lines | 1) * LINE_WORDS;
+        class += 1;
+    }
+    strides
+};
+
 /// Words from a stack of `class` to the next.
+///
+/// # Panics
+///
+/// From [`CLASSES_MAX`] on.
+#[inline]
 pub const fn stack_stride(class: usize) -> usize {
-    let lines = (STACK_BASE + stack_capacity(class) + 1).div_ceil(LINE_WORDS);
-    (lines | 1) * LINE_WORDS
+    STACK_STRIDES[class]
 }
 
 /// Words from [`STACKS`] to the first stack of each class; the last is the end of all.
