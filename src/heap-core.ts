@@ -268,6 +268,7 @@ export class HeapCore implements HeapEngine, SlowPath {
       return true;
     }
     if (c === 0 || (m[AREA.outbox] as number) < AREA.outboxMax) return false;
+    this.syncPools();
     this.#call1(this.#native.raw.heapOutbox, blockAt(p));
     return true;
   }

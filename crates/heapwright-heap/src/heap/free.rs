@@ -115,7 +115,7 @@ impl Attachment {
     ///
     /// Closed, poisoned.
     pub fn flush_outbox(&self) -> HeapResult {
-        self.enter()?;
+        self.enter()?.high_water(self.slot());
         self.hand_outbox()
     }
 

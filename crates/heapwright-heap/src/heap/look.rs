@@ -4,6 +4,7 @@ use super::{
     Attachment, HeapEngine, HeapError, HeapResult,
     geometry::{CLASS_LARGE, GRANULE_BYTES, PAGE_BYTES, STATE_LIVE},
     get, lock,
+    recover::Members,
 };
 
 /// A live block.
@@ -86,8 +87,8 @@ impl Attachment {
     ///
     /// # Time Complexity
     ///
-    /// Linear in the slabs, and in the live blocks where other threads are attached: what their magazines
-    /// hold is known from the state map alone.
+    /// Linear in the slabs, and in the live blocks where other threads are attached, or left blocks in this one's
+    /// outbox: what their magazines hold is known from the state map alone.
     ///
     /// # Errors
     ///
@@ -97,11 +98,10 @@ impl Attachment {
         let members = engine.read_members();
         let counters = &engine.counters;
         let taken = (get(&counters.taken_blocks), get(&counters.taken_bytes));
-        let dead = if members.is_alone() {
+        engine.high_water(self.slot());
+        let dead = if self.has_all_dead(&members) {
             let cached = self.magazines().cached();
-            let cached = cached.map_err(|corrupt| self.corrupt(corrupt))?;
-            engine.high_water(self.slot());
-            cached
+            cached.map_err(|corrupt| self.corrupt(corrupt))?
         } else {
             engine
                 .dead_slots()
@@ -131,6 +131,11 @@ impl Attachment {
         })
     }
 
+    /// Whether this thread's magazines hold all slots that are out of their slabs and not live.
+    fn has_all_dead(&self, members: &Members) -> bool {
+        members.is_alone() && self.magazines().outbox_len() == 0
+    }
+
     /// Figures by class.
     ///
     /// # Errors
@@ -139,7 +144,7 @@ impl Attachment {
     pub fn class_rows(&self) -> HeapResult<Vec<ClassRow>> {
         let engine = self.open()?;
         let members = engine.read_members();
-        let dead = if members.is_alone() {
+        let dead = if self.has_all_dead(&members) {
             let depth = |class| {
                 let magazines = self.magazines();
                 super::Stack::ALL.into_iter().map(|stack| magazines.depth(stack, class)).sum()

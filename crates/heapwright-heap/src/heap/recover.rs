@@ -106,6 +106,7 @@ impl HeapEngine {
             return true;
         };
         if !self.is_dead() && self.poison.get().is_none() {
+            self.high_water(slot);
             // Damage has poisoned the heap: then there is nothing to save.
             let _ = self.recover(CpuId(gone), CpuId(heir));
         }

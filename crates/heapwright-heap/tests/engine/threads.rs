@@ -10,7 +10,7 @@ use std::{
 };
 
 use heapwright_heap::{
-    heap::{HeapEngine, HeapError},
+    heap::{HeapEngine, HeapError, geometry::OUTBOX_MAX},
     registry,
 };
 use heapwright_testkit::{Prng, prng};
@@ -86,6 +86,57 @@ fn threads_hand_blocks_to_each_other() {
         assert_eq!((stats.used, stats.blocks, stats.threads), (0, 0, 1));
         assert_clean(&script, 0);
     }
+}
+
+#[test]
+fn counts_what_waits_in_the_last_outbox_as_freed() {
+    let (engine, script) = shared(4 << 20, 2);
+    let other = Script::new(engine.attach().unwrap());
+    let blocks: Vec<_> = (0..10).map(|_| other.alloc(64).unwrap()).collect();
+    blocks.iter().for_each(|&p| script.free(p).unwrap());
+    drop(other);
+    let stats = script.heap.stats().unwrap();
+    assert_eq!((stats.threads, stats.blocks, stats.used), (1, 0, 0));
+    assert_eq!((stats.allocs, stats.frees), (10, 10));
+    let rows = script.heap.class_rows().unwrap();
+    assert!(rows.iter().all(|row| row.blocks == 0));
+    assert_clean(&script, 0);
+}
+
+fn up_and_down(script: &Script, count: usize) {
+    let blocks: Vec<_> = (0..count).map(|_| script.alloc(64).unwrap()).collect();
+    blocks.iter().for_each(|&p| script.free(p).unwrap());
+}
+
+#[test]
+fn the_peak_knows_what_a_thread_had_before_it_looks_or_lets_go() {
+    let (engine, script) = shared(4 << 20, 2);
+    let other = Script::new(engine.attach().unwrap());
+    let peak = || script.heap.stats().unwrap().used_peak;
+    up_and_down(&script, 60);
+    assert!(peak() >= 60 * 64);
+    // All that it has is in its magazines by now.
+    let _ = peak();
+    up_and_down(&other, 62);
+    drop(other);
+    assert!(peak() >= 62 * 64);
+}
+
+#[test]
+fn the_peak_knows_what_an_outbox_ended() {
+    let (engine, script) = shared(4 << 20, 2);
+    let other = Script::new(engine.attach().unwrap());
+    up_and_down(&script, 60);
+    let blocks: Vec<_> = (0..=OUTBOX_MAX + 1).map(|_| other.alloc(64).unwrap()).collect();
+    // From now on its page is public.
+    script.free(blocks[0]).unwrap();
+    let _ = (other.heap.stats().unwrap(), script.heap.stats().unwrap());
+    let own: Vec<_> = (0..50).map(|_| script.alloc(64).unwrap()).collect();
+    let live = (blocks.len() - 1 + own.len()) * 64;
+    blocks[1..].iter().for_each(|&p| script.free(p).unwrap());
+    own.iter().for_each(|&p| script.free(p).unwrap());
+    let said = script.heap.stats().unwrap().used_peak;
+    assert!(said >= live, "{said} said, {live} live");
 }
 
 #[test]
