@@ -234,6 +234,18 @@ describe('Heap', () => {
     heap.close();
   });
 
+  it.each(['exclusive', 'shared'])('keeps what a pool frees on its own stack (%s)', (mode) => {
+    const heap = heapOf({ size: MiB(16) });
+    if (mode === 'shared') expect(heap.handle).toBeDefined();
+    const pool = heap.pool(64);
+    for (const p of Array.from({ length: 20_000 }, () => pool.alloc())) pool.free(p);
+    const { cached } = heap.stats();
+    expect(cached).toBeGreaterThanOrEqual(KiB(32));
+    // No block went to the heap's own stacks.
+    expect(cached).toBeLessThanOrEqual(KiB(64));
+    expect(heap.check()).toBe(0);
+  });
+
   it('counts exactly', () => {
     const heap = heapOf();
     const pool = heap.pool(48);

@@ -478,7 +478,11 @@ export class HeapCore implements HeapEngine, SlowPath {
     const { ctl } = this.#native;
     if (ctl[1] !== block) throw notLive(block);
     if (ctl[3] !== c) throw mismatch(block, ctl[2] as number, this.#sizes[c] as number);
-    if (this.#exclusive !== undefined && this.#m[state.top] === 0) {
+    // Another thread's block would not go on the stack.
+    if (
+      this.#m[state.top] === 0 &&
+      (this.#exclusive !== undefined || this.#ownClass(block) === c)
+    ) {
       this.syncPools();
       this.#call2(this.#native.raw.heapPoolFlush, c, { block: 'block', unit: 'bytes' });
       this.#readPools();
