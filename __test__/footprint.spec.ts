@@ -60,13 +60,14 @@ describe('footprint', () => {
       const { code, stdout, stderr } = await runModule(
         `const before = process.memoryUsage.rss();
          const heap = new api.Heap({ size: 64 * 2 ** 20, populate: true });
-         console.log(JSON.stringify([process.memoryUsage.rss() - before]));
+         console.log(JSON.stringify([process.memoryUsage.rss() - before, heap.stats().committed]));
          heap.close();`,
         { env: { HEAPWRIGHT_FORCE_NO_EXTERNAL: forced } },
       );
       expect([code, stderr]).toEqual([0, '']);
-      const [grown] = JSON.parse(stdout) as [number];
+      const [grown, committed] = JSON.parse(stdout) as [number, number];
       expect(grown).toBeGreaterThan(60 * MIB);
+      expect(committed).toBe(64 * MIB);
     },
   );
 

@@ -80,7 +80,7 @@ pub(crate) struct OpenHeap {
 
 enum State {
     /// Memory of the runtime's own is to come by `provide`.
-    Awaiting(Geometry),
+    Awaiting { geometry: Geometry, populated: bool },
     /// A heap over such memory, to which this thread is attached once `provide` keeps that memory here too: until
     /// then its creator may let it go at any moment, and nothing here may touch it.
     Joining(Arc<HeapEngine>),
@@ -395,7 +395,7 @@ const NO_ID: HeapId = HeapId { index: 0, generation: 0 };
 impl NativeHeap {
     fn open(environment: &Rc<Environment>, state: State, id: Option<HeapId>) -> Answer<Self> {
         let (geometry, slot) = match &state {
-            State::Awaiting(geometry) => (*geometry, 0),
+            State::Awaiting { geometry, .. } => (*geometry, 0),
             State::Joining(engine) => (*engine.geometry(), 0),
             State::Open(attachment) => (*attachment.engine().geometry(), attachment.slot()),
         };
@@ -419,16 +419,15 @@ impl NativeHeap {
     ) -> Answer<Self> {
         let (size, max_threads) = (integer(size)?, integer(max_threads)?);
         let refuse = |error| translate(environment, None, error);
+        let populate = flags & FLAG_POPULATE != 0;
         if buffer::backend(environment) == Backend::Shared {
             let geometry = Geometry::new(size, max_threads).map_err(refuse)?;
-            return Self::open(environment, State::Awaiting(geometry), None);
+            // TypeScript makes the memory, and touches all of it.
+            let state = State::Awaiting { geometry, populated: populate };
+            return Self::open(environment, state, None);
         }
-        let config = HeapConfig {
-            size,
-            max_threads,
-            huge_pages: flags & FLAG_HUGE_PAGES != 0,
-            populate: flags & FLAG_POPULATE != 0,
-        };
+        let config =
+            HeapConfig { size, max_threads, huge_pages: flags & FLAG_HUGE_PAGES != 0, populate };
         let engine = HeapEngine::map(&config).map_err(refuse)?;
         let (id, attachment) = registry::open(engine).map_err(refuse)?;
         Self::open(environment, State::Open(attachment), Some(id))
@@ -506,7 +505,7 @@ impl NativeHeap {
         let mut table = environment.heaps.borrow_mut();
         let open = table.get_mut(f64::from(self.number))?;
         match &open.state {
-            State::Awaiting(geometry) => {
+            State::Awaiting { geometry, populated } => {
                 if data_bytes.1 < geometry.size || meta_bytes.1 < geometry.meta_size {
                     return Err(Refusal::InvalidParam);
                 }
@@ -516,10 +515,13 @@ impl NativeHeap {
                 let data = unsafe { Mapping::provided(data_bytes.0, geometry.size) };
                 // SAFETY: as above.
                 let meta = unsafe { Mapping::provided(meta_bytes.0, geometry.meta_size) };
-                let opened = HeapEngine::over(*geometry, Arc::new(data), Arc::new(meta))
-                    .and_then(registry::open);
-                let (id, attachment) =
-                    opened.map_err(|error| translate(environment, None, error))?;
+                let engine = HeapEngine::over(*geometry, Arc::new(data), Arc::new(meta));
+                if let (Ok(engine), true) = (&engine, *populated) {
+                    engine.count_populated();
+                }
+                let (id, attachment) = engine
+                    .and_then(registry::open)
+                    .map_err(|error| translate(environment, None, error))?;
                 self.id.set(id);
                 self.slot.set(attachment.slot());
                 open.state = State::Open(attachment);

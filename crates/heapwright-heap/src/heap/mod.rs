@@ -225,10 +225,14 @@ impl HeapEngine {
         let mut engine = Self::over(geometry, Arc::new(data), Arc::new(meta))?;
         engine.keeps_pages = config.huge_pages || config.populate;
         if config.populate {
-            // Resident, though nobody has them yet: they count, and `trim` gives them back.
-            engine.pages.residency.touch(0, geometry.size / PAGE_BYTES);
+            engine.count_populated();
         }
         Ok(engine)
+    }
+
+    /// All pages of a new heap are resident, though nobody has them yet: they count, and `trim` gives them back.
+    pub fn count_populated(&self) {
+        self.pages.residency.touch(0, self.geometry.size / PAGE_BYTES);
     }
 
     /// A heap over the mappings given, all zero and of at least the lengths that `geometry` says.
