@@ -215,7 +215,6 @@ export abstract class ByteFamily extends Family implements ByteAllocator {
     const blocks = positive(count, 'count');
     const boundary = align === undefined ? ALIGN_DEFAULT : alignment(align);
     const requested = totalOf(bytes, blocks);
-    const call = noRoomFor(blocks, bytes);
     const core = this.#core;
     core.assertOpen();
     const { binding, ctl, raw } = core.native;
@@ -227,11 +226,11 @@ export abstract class ByteFamily extends Family implements ByteAllocator {
       // Cannot be met: one request for more than there is fails, and is counted, in the same way.
       ctl[1] = managed + 1;
       raw.byteAlloc();
-      throw this.#refused(call);
+      throw this.#refused(noRoomFor(blocks, bytes));
     }
     ctl[1] = bytes;
     binding.byteAllocMany(positions);
-    if (ctl[0] !== 0) throw this.#noRoom(call);
+    if (ctl[0] !== 0) throw this.#noRoom(noRoomFor(blocks, bytes));
     return positions;
   }
 

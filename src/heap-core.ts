@@ -382,7 +382,8 @@ export class HeapCore implements HeapEngine, SlowPath {
 
   /** All or nothing. */
   allocMany(size: number, count: number): Float64Array {
-    const call: Call = { block: 'block', unit: 'bytes', ...noRoomFor(count, size) };
+    const refused = (): Error =>
+      this.#refuse({ block: 'block', unit: 'bytes', ...noRoomFor(count, size) });
     this.syncPools();
     const { ctl, binding } = this.#native;
     // An array that no heap could fill is not even made.
@@ -393,12 +394,12 @@ export class HeapCore implements HeapEngine, SlowPath {
       ctl[1] = this.size;
       ctl[2] = GRANULE;
       this.#native.raw.heapAlloc();
-      throw this.#refuse(call);
+      throw refused();
     }
     ctl[0] = this.#h;
     ctl[1] = size;
     binding.heapAllocMany(out);
-    if (ctl[0] !== 0) throw this.#refuse(call);
+    if (ctl[0] !== 0) throw refused();
     this.#readPools();
     return out;
   }

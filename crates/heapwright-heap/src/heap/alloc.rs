@@ -89,9 +89,7 @@ impl Attachment {
     pub fn alloc(&self, size: usize, align: usize) -> HeapResult<usize> {
         let engine = self.enter()?;
         let route = engine.route(size, align)?;
-        let p = self.alloc_by(route, size, align)?;
-        engine.high_water(self.slot());
-        Ok(p)
+        self.alloc_by(route, size, align)
     }
 
     /// As [`alloc`](Self::alloc), with every byte of the block 0.

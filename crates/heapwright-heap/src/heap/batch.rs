@@ -79,7 +79,7 @@ impl Attachment {
             blocks[..bad].iter().for_each(|&p| engine.state.set_live(&engine.meta, p));
             return Err((HeapError::NotAllocated, Some(blocks[bad])));
         }
-        engine.high_water(self.slot());
+        engine.keep_high_water();
         self.give_many(blocks, slots).map_err(|error| (error, None))
     }
 

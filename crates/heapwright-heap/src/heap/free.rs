@@ -83,7 +83,7 @@ impl Attachment {
     /// [`HeapError::NotAllocated`] unless a live block starts there; closed, poisoned.
     pub fn free(&self, p: usize) -> HeapResult {
         let engine = self.enter()?;
-        engine.high_water(self.slot());
+        engine.keep_high_water();
         let _members = engine.is_shared().then(|| engine.read_members());
         self.free_one(p)
     }

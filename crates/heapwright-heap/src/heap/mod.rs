@@ -146,6 +146,8 @@ struct Counters {
     taken_bytes: AtomicUsize,
     /// Sum of `Thread::cached_estimate`.
     cached_estimate: AtomicUsize,
+    /// `taken_bytes` at most since `high_water` last looked, as far as it went down.
+    taken_high: AtomicUsize,
     used_peak: AtomicUsize,
     /// Blocks allocated here, not popped from stacks.
     allocs: AtomicUsize,
@@ -432,8 +434,22 @@ impl HeapEngine {
         self.high_water_of(sum.wrapping_add(cached).wrapping_sub(before));
     }
 
+    /// To be called before a block goes back other than by a magazine: what is taken now counts at the next look,
+    /// which takes time that a single free need not.
+    #[inline]
+    fn keep_high_water(&self) {
+        let taken = get(&self.counters.taken_bytes);
+        if taken > get(&self.counters.taken_high) {
+            self.counters.taken_high.fetch_max(taken, Ordering::Relaxed);
+        }
+    }
+
     fn high_water_of(&self, cached: usize) {
-        let used = get(&self.counters.taken_bytes).saturating_sub(cached);
+        let mut taken = get(&self.counters.taken_bytes);
+        if get(&self.counters.taken_high) != 0 {
+            taken = taken.max(self.counters.taken_high.swap(0, Ordering::Relaxed));
+        }
+        let used = taken.saturating_sub(cached);
         if used > get(&self.counters.used_peak) {
             self.counters.used_peak.fetch_max(used, Ordering::Relaxed);
         }

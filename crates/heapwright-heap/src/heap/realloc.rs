@@ -31,14 +31,13 @@ impl Attachment {
         let Some(old) = block else {
             return Err(engine.poison(format!("the state map said that {p:#x} was live")));
         };
-        engine.high_water(self.slot());
+        engine.keep_high_water();
         if self.fits_in_place(p, old.usable, size) {
-            engine.high_water(self.slot());
             return Ok(p);
         }
         let moved = self.alloc_by(route, size, GRANULE_BYTES)?;
         engine.data.copy(p, moved, size.min(old.usable));
-        engine.high_water(self.slot());
+        engine.keep_high_water();
         let _members = engine.is_shared().then(|| engine.read_members());
         if let Err(error) = self.free_one(p) {
             // Another thread freed it meanwhile: the new block must not stay behind.

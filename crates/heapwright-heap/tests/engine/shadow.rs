@@ -397,6 +397,18 @@ fn the_peak_counts_what_pools_hand_out() {
 }
 
 #[test]
+fn the_peak_counts_runs_that_are_gone_before_anybody_looks() {
+    let script = Script::new(heap_of(16 << 20, 1));
+    let runs: Vec<_> = (0..3).map(|_| script.alloc(1 << 20).unwrap()).collect();
+    runs.into_iter().for_each(|p| script.free(p).unwrap());
+    let p = script.alloc(1 << 20).unwrap();
+    assert_eq!(script.heap.stats().unwrap().used_peak, 3 << 20);
+    assert_eq!(script.heap.realloc(p, 5 << 20).map(|q| script.free(q)), Ok(Ok(())));
+    let said = script.heap.stats().unwrap().used_peak;
+    assert!((5 << 20..=6 << 20).contains(&said), "{said}");
+}
+
+#[test]
 fn the_peak_outlives_trades_of_places() {
     for trades in 1..4 {
         let script = Script::new(heap_of(16 << 20, 1));
